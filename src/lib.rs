@@ -1,1 +1,5 @@
 //! Callisto.
+pub mod base;
+pub mod call;
+pub mod event;
+pub mod media;

@@ -4,6 +4,7 @@ pub mod machine;
 pub mod party;
 pub mod presence;
 pub mod refusal;
+mod tell;
 
 pub use machine::{Call, Invitee, Kind, Limits, Member, Output, Placing, Recipient};
 pub use party::{Media, Party, State};
