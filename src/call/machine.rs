@@ -305,10 +305,9 @@ impl Call {
             self.record(now, event.clone(), ServerView { caller_id: Some(inviter.clone()), ..ServerView::default() });
             self.tell_seated(&event);
         }
-        let previous = std::mem::replace(&mut self.ring_timeout, timeout.unwrap_or(self.ring_timeout));
+        let until = now + timeout.unwrap_or(self.ring_timeout);
         let received = self.received(inviter, invitees.iter().map(|invitee| invitee.user.clone()).collect());
-        self.ring(invitees, inviter, &received, now);
-        self.ring_timeout = previous;
+        self.ring(invitees, &received, until, now);
         self.settle(EndReason::LineBusy, now);
         Ok(())
     }
@@ -496,8 +495,8 @@ impl Call {
     }
 
     /// Rings who is free, notes who is busy.
-    fn ring(&mut self, invitees: Vec<Invitee>, called_by: &UserId, received: &Event, now: Timestamp) {
-        let until = now + self.ring_timeout;
+    fn ring(&mut self, invitees: Vec<Invitee>, received: &Event, until: Timestamp, now: Timestamp) {
+        let Event::CallReceived { caller_id: called_by, .. } = received else { unreachable!("a ring is a received call") };
         let (busy, free): (Vec<_>, Vec<_>) = invitees.into_iter().partition(|invitee| invitee.busy);
         for Invitee { user, .. } in free {
             self.set_party(&user, CallRole::Called, called_by.clone(), State::Ringing { until });
