@@ -206,7 +206,7 @@ impl Call {
         let callees: Vec<UserId> = placing.callees.iter().map(|callee| callee.user.clone()).collect();
         let received = call.received(&caller.user, callees);
         call.record(now, received.clone(), ServerView { room_id: Some(call.room.clone()), ..ServerView::default() });
-        call.ring(placing.callees, &caller.user, &received, now);
+        call.ring(placing.callees, &received, now + placing.ring_timeout, now);
         call.settle(EndReason::LineBusy, now);
         Ok(call)
     }

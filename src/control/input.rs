@@ -24,8 +24,6 @@ pub enum Input {
     Renewed { session: SessionId, request: RequestId, expires: Timestamp },
     /// The session's connection is gone; the client may come back.
     Dropped { session: SessionId },
-    /// The client said goodbye.
-    LogOut { session: SessionId },
     /// A request about calls.
     Request { session: SessionId, request: RequestId, body: Request },
     /// News of the media plane.

@@ -21,7 +21,6 @@ pub enum Message {
 /// Why a session is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Closing {
-    LoggedOut,
     KickedByAnotherLogin,
     TicketExpired,
     /// The client did not come back in time.
