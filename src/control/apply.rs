@@ -10,7 +10,7 @@ use super::session::Session;
 use super::timers::Timers;
 use crate::base::{CallId, PeerId, RoomKey, SessionId, Timestamp, UserId};
 use crate::call::{self, Call, Presence, Recipient, Refusal};
-use crate::event::{EndReason, Event, Fact, RoomId};
+use crate::event::{Event, Fact, RoomId};
 use crate::media::Command;
 
 /// What control keeps to; from the configuration.
@@ -160,7 +160,7 @@ impl State {
         for user in members {
             room.members.insert(user, Member { signal_lost: true, ..Member::default() });
         }
-        self.flush(id, now);
+        self.flush(id);
     }
 
     /// Takes a new call into the books; its shard is the one with the fewest calls.
@@ -201,21 +201,20 @@ impl State {
         change: impl FnOnce(&mut Room, Timestamp) -> T,
     ) -> T {
         let Some(room) = self.calls.get_mut(&call) else { return T::default() };
+        // Should the change be the end, its summary speaks of everyone up to this moment.
+        for (user, member) in &room.members {
+            room.call.summarize(user, member.summary(now));
+        }
         let result = change(room, now);
-        self.flush(call, now);
+        self.flush(call);
         result
     }
 
     /// Carries out what the call wants, notes its next deadline and, when facts came of it, its state.
-    pub(super) fn flush(&mut self, id: CallId, now: Timestamp) {
+    pub(super) fn flush(&mut self, id: CallId) {
         let before = self.turn.facts.len();
-        let Some(room) = self.calls.get_mut(&id) else { return };
-        for (user, member) in &room.members {
-            let summary = member.summary(now);
-            room.call.summarize(user, summary);
-        }
         while let Some(output) = self.calls.get_mut(&id).and_then(|room| room.call.poll()) {
-            self.carry_out(id, output, now);
+            self.carry_out(id, output);
         }
         let room = self.calls.get(&id);
         self.timers.set(Timer::Call(id), room.and_then(|room| room.call.deadline()));
@@ -225,14 +224,14 @@ impl State {
         }
     }
 
-    fn carry_out(&mut self, id: CallId, output: call::Output, now: Timestamp) {
+    fn carry_out(&mut self, id: CallId, output: call::Output) {
         match output {
             call::Output::Record(fact) => self.turn.facts.push(fact),
             call::Output::Tell { to, event } => self.tell_users(id, to, event),
             call::Output::Engaged(user) => self.presence.engage(&user, id),
             call::Output::Released(user) => self.presence.release(&user, id),
             call::Output::Joined(member) => self.joined(id, member),
-            call::Output::Left(user) => self.left(id, &user, now),
+            call::Output::Left(user) => self.left(id, &user),
             call::Output::Ended => self.ended(id),
         }
     }
@@ -258,10 +257,9 @@ impl State {
         room.members.insert(member.user, Member { blocked, signal_lost, ..Member::default() });
     }
 
-    fn left(&mut self, id: CallId, user: &UserId, now: Timestamp) {
+    fn left(&mut self, id: CallId, user: &UserId) {
         let room = self.calls.get_mut(&id).expect("a call that speaks is known");
         let Some(member) = room.members.remove(user) else { return };
-        room.call.summarize(user, member.summary(now));
         if let Some(peer) = member.peer {
             self.peers.remove(&peer);
             self.turn.media.push(Command::Leave { room: room.key, peer });
@@ -274,19 +272,5 @@ impl State {
         self.rooms.remove(room.call.room());
         self.keys.remove(&room.key);
         self.timers.set(Timer::Volumes(id), None);
-    }
-
-    /// A member's device or its media is gone or back: the call holds the seat or lets the member have it again.
-    pub(super) fn link_changed(&mut self, id: CallId, user: &UserId, reason: EndReason, now: Timestamp) {
-        self.with_call(id, now, |room, now| {
-            let Some(session) = room.call.session_of(user) else { return };
-            let lost = room.members.get(user).is_some_and(Member::is_lost);
-            if lost {
-                room.call.lose(user, reason, now);
-            } else {
-                room.call.resume(&call::Member { user: user.clone(), session });
-            }
-        });
-        self.tell_quality(id);
     }
 }

@@ -1,0 +1,1 @@
+//! Control's loop and the handle that the doors hold.
