@@ -4,3 +4,5 @@ pub mod call;
 pub mod event;
 pub mod media;
 pub mod control;
+pub mod signal;
+pub mod ticket;

@@ -120,7 +120,7 @@ impl State {
         match input {
             Input::LogIn(log_in) => self.log_in(log_in, now),
             Input::Renewed { session, request, expires } => self.renewed(session, request, expires, now),
-            Input::Dropped { session } => self.dropped(session, now),
+            Input::Dropped { session, connection } => self.dropped(session, connection, now),
             Input::Request { session, request, body } => {
                 if let Some(result) = self.request(session, &request, body, moment).transpose() {
                     self.tell(session, Message::Reply { request, result });

@@ -23,7 +23,7 @@ pub enum Input {
     /// The session's ticket was renewed.
     Renewed { session: SessionId, request: RequestId, expires: Timestamp },
     /// The session's connection is gone; the client may come back.
-    Dropped { session: SessionId },
+    Dropped { session: SessionId, connection: ConnectionId },
     /// A request about calls.
     Request { session: SessionId, request: RequestId, body: Request },
     /// News of the media plane.
@@ -38,11 +38,16 @@ pub enum Input {
     Tick,
 }
 
+/// One connection of a client to a door; a session has one after another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ConnectionId(pub u64);
+
 /// A proven log-in.
 #[derive(Debug, Clone)]
 pub struct LogIn {
     /// New, or the one of the resume token.
     pub session: SessionId,
+    pub connection: ConnectionId,
     pub request: RequestId,
     pub user: UserId,
     /// When the ticket runs out.

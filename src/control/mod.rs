@@ -5,12 +5,12 @@ pub mod apply;
 pub mod input;
 pub mod io;
 pub mod message;
-pub mod request;
-pub mod room;
 mod report;
+mod request;
+pub mod room;
 mod session;
 pub mod timers;
 
 pub use apply::{Settings, State, Turn};
-pub use input::{Grant, Input, LogIn, Moment, Request, RequestId, Restored};
-pub use message::{CallBrief, Message, MemberBrief, Reply, SlotBrief};
+pub use input::{ConnectionId, Grant, Input, LogIn, Moment, Request, RequestId, Restored};
+pub use message::{CallBrief, Closing, Message, MemberBrief, Reply, SlotBrief};

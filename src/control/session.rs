@@ -5,7 +5,7 @@ use crate::call::{Party, State as PartyState};
 use crate::event::{EndReason, Event, RoomId};
 
 use super::apply::{State, Timer};
-use super::input::{Grant, LogIn, RequestId};
+use super::input::{ConnectionId, Grant, LogIn, RequestId};
 use super::message::{CallBrief, Closing, MemberBrief, Message, Reply};
 use super::room::Room;
 
@@ -14,6 +14,7 @@ use super::room::Room;
 pub(super) struct Session {
     pub(super) user: UserId,
     pub(super) grant: Option<Grant>,
+    connection: ConnectionId,
     link: Link,
     ticket: Ticket,
 }
@@ -65,17 +66,17 @@ impl Session {
 
 impl State {
     pub(super) fn log_in(&mut self, log_in: LogIn, now: Timestamp) {
-        let LogIn { session: id, request, user, expires, grant } = log_in;
+        let LogIn { session: id, connection, request, user, expires, grant } = log_in;
         let ticket = Ticket::Valid { until: expires };
         match self.sessions.get_mut(&id) {
             Some(session) => {
                 assert!(session.user == user, "a resume token names its own user");
-                (session.link, session.ticket, session.grant) = (Link::Attached, ticket, grant);
+                *session = Session { user: user.clone(), grant, connection, link: Link::Attached, ticket };
             }
             None => {
                 self.make_place(&user, now);
                 self.presence.log_in(&user, id);
-                self.sessions.insert(id, Session { user: user.clone(), grant, link: Link::Attached, ticket });
+                self.sessions.insert(id, Session { user: user.clone(), grant, connection, link: Link::Attached, ticket });
             }
         }
         self.set_session_timer(id);
@@ -102,9 +103,13 @@ impl State {
         self.reply(id, request, Ok(Reply::Done));
     }
 
-    pub(super) fn dropped(&mut self, id: SessionId, now: Timestamp) {
+    pub(super) fn dropped(&mut self, id: SessionId, connection: ConnectionId, now: Timestamp) {
         let until = now + self.settings.limits.resume_timeout;
         let Some(session) = self.sessions.get_mut(&id) else { return };
+        if session.connection != connection {
+            // The client is back already, on another connection.
+            return;
+        }
         session.link = Link::Detached { until };
         let user = session.user.clone();
         self.set_session_timer(id);
