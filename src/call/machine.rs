@@ -73,6 +73,8 @@ pub enum Output {
     Engaged(UserId),
     /// The user became a member on this device.
     Joined(Member),
+    /// The user's seat is another device's; worth keeping, though no fact says so.
+    Moved(Member),
     /// The user, a member until here, is one no more.
     Left(UserId),
     /// The user is not busy with this call any more.
@@ -319,10 +321,10 @@ impl Call {
         match self.party(&member.user) {
             Some(party) if party.is_ringing() => return self.accept(member, now),
             Some(Party { state: State::In { seat, .. }, .. }) => {
-                if seat.session == member.session && seat.link == Link::Up {
+                if seat.link == Link::Up {
                     return Err(Refusal::repeated("this user is in the call already"));
                 }
-                self.resume(&member);
+                self.resume(&member, now);
                 return Ok(());
             }
             Some(Party { state: State::Calling(_), .. }) => {
@@ -382,12 +384,22 @@ impl Call {
         }
     }
 
-    /// The user's device is back, or another one of theirs takes the seat.
-    pub fn resume(&mut self, member: &Member) -> bool {
-        let Some(seat) = self.seat_mut(&member.user) else { return false };
-        *seat = Seat::new(member.session);
-        self.push(Output::Engaged(member.user.clone()));
-        true
+    /// The user's device is back, or another one of theirs takes the seat: to the old one the call is over, to the new one it begins.
+    pub fn resume(&mut self, member: &Member, now: Timestamp) {
+        let Some(seat) = self.seat_mut(&member.user) else { return };
+        if seat.session == member.session {
+            seat.link = Link::Up;
+            return;
+        }
+        let is_member = self.party(&member.user).is_some_and(Party::is_in);
+        if is_member {
+            self.tell_end(&member.user, now);
+        }
+        *self.seat_mut(&member.user).expect("looked up above") = Seat::new(member.session);
+        if is_member {
+            self.welcome(member.clone());
+        }
+        self.push(Output::Moved(member.clone()));
     }
 
     /// The server ends the call.

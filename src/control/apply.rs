@@ -31,7 +31,7 @@ pub struct Settings {
 pub struct Turn {
     pub media: Vec<Command>,
     pub facts: Vec<Fact>,
-    /// The states of the calls that the facts are of.
+    /// The states of the calls that changed; of each the last one counts.
     pub states: Vec<CallState>,
     pub tells: Vec<(SessionId, Message)>,
     /// Media commands that wait until the messages are on their way.
@@ -210,15 +210,16 @@ impl State {
         result
     }
 
-    /// Carries out what the call wants, notes its next deadline and, when facts came of it, its state.
+    /// Carries out what the call wants, notes its next deadline and, when it is worth keeping, its state.
     pub(super) fn flush(&mut self, id: CallId) {
-        let before = self.turn.facts.len();
+        let mut worth_keeping = false;
         while let Some(output) = self.calls.get_mut(&id).and_then(|room| room.call.poll()) {
+            worth_keeping |= matches!(output, call::Output::Record(_) | call::Output::Moved(_));
             self.carry_out(id, output);
         }
         let room = self.calls.get(&id);
         self.timers.set(Timer::Call(id), room.and_then(|room| room.call.deadline()));
-        if self.turn.facts.len() > before {
+        if worth_keeping {
             let snapshot = room.map(|room| serde_json::to_vec(&room.call).expect("a call is plain data"));
             self.turn.states.push(CallState { call: id, snapshot });
         }
@@ -231,6 +232,7 @@ impl State {
             call::Output::Engaged(user) => self.presence.engage(&user, id),
             call::Output::Released(user) => self.presence.release(&user, id),
             call::Output::Joined(member) => self.joined(id, member),
+            call::Output::Moved(_) => {}
             call::Output::Left(user) => self.left(id, &user),
             call::Output::Ended => self.ended(id),
         }

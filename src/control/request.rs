@@ -193,7 +193,7 @@ impl State {
             if holder.is_some_and(|holder| self.sessions.contains_key(&holder)) {
                 return Err(Refusal::state("this user takes part on another device"));
             }
-            self.with_call(id, now, |room, _| room.call.resume(&member));
+            self.with_call(id, now, |room, now| room.call.resume(&member, now));
             self.taken_over(id, &member.user);
         }
         let peer = self.peer_of(id, &member.user);

@@ -177,7 +177,7 @@ impl State {
             if lost {
                 room.call.lose(user, reason, now);
             } else if !room.members.get(user).is_some_and(|member| member.is_lost()) {
-                room.call.resume(&crate::call::Member { user: user.clone(), session });
+                room.call.resume(&crate::call::Member { user: user.clone(), session }, now);
             }
         });
         self.tell_quality(id);
