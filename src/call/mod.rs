@@ -1,0 +1,12 @@
+//! Who is in which call, and what everyone must be told. Sans-IO; knows no media, no sockets and no webhooks.
+
+pub mod machine;
+pub mod party;
+pub mod presence;
+pub mod refusal;
+mod tell;
+
+pub use machine::{Call, Invitee, Kind, Limits, Member, Output, Placing, Recipient};
+pub use party::{Media, Party, State};
+pub use presence::Presence;
+pub use refusal::Refusal;

@@ -1,0 +1,117 @@
+//! Control's loop, its clock, and the handle that the doors hold.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::mpsc;
+
+use super::apply::{State, Turn};
+use super::input::{Input, Moment};
+use crate::base::Timestamp;
+use crate::base::id::Entropy;
+use crate::media::{Report, ShardSnapshot};
+
+/// Inputs that may wait for control: a second of the busiest node; doors wait when it is full, nothing is dropped.
+pub const INPUT_QUEUE: usize = 16_384;
+
+/// Wall-clock time that never goes back: read once, then carried on by the monotonic clock.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    started: Instant,
+    started_at: Timestamp,
+}
+
+impl Clock {
+    pub fn start() -> Self {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { started: Instant::now(), started_at: Timestamp::default() + since_epoch }
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.started_at + self.started.elapsed()
+    }
+
+    fn instant(&self, at: Timestamp) -> Instant {
+        self.started + at.since(self.started_at)
+    }
+}
+
+/// Fresh randomness from the operating system.
+pub fn entropy() -> Entropy {
+    let mut bytes = Entropy::default();
+    getrandom::fill(&mut bytes).expect("the operating system has randomness");
+    bytes
+}
+
+/// What the doors hold of control.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    inputs: mpsc::Sender<Input>,
+}
+
+/// Control has stopped; so does the node.
+#[derive(Debug, thiserror::Error)]
+#[error("the server is stopping")]
+pub struct Stopped;
+
+impl Handle {
+    pub fn new() -> (Self, mpsc::Receiver<Input>) {
+        let (inputs, receiver) = mpsc::channel(INPUT_QUEUE);
+        (Self { inputs }, receiver)
+    }
+
+    pub async fn send(&self, input: Input) -> Result<(), Stopped> {
+        self.inputs.send(input).await.map_err(|_| Stopped)
+    }
+}
+
+/// Who takes what control gives out. Control runs on a thread of its own, so its futures need not be `Send`.
+#[expect(async_fn_in_trait, reason = "only this crate implements it")]
+pub trait Outward {
+    /// Carries out one turn.
+    async fn turn(&mut self, turn: Turn);
+    /// A shard's counters.
+    fn snapshot(&mut self, snapshot: Box<ShardSnapshot>);
+    /// Once a second, for gauges.
+    fn observe(&mut self, state: &State);
+}
+
+/// Runs until every handle is gone.
+pub async fn run(
+    mut state: State,
+    clock: Clock,
+    mut inputs: mpsc::Receiver<Input>,
+    mut reports: mpsc::Receiver<Report>,
+    mut out: impl Outward,
+) {
+    let mut observation = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        let deadline = state.deadline().map(|at| clock.instant(at));
+        let input = tokio::select! {
+            input = inputs.recv() => match input {
+                Some(input) => input,
+                None => return,
+            },
+            Some(report) = reports.recv() => match report {
+                Report::Snapshot(snapshot) => {
+                    out.snapshot(snapshot);
+                    continue;
+                }
+                report => Input::Media(report),
+            },
+            () = sleep_until(deadline) => Input::Tick,
+            _ = observation.tick() => {
+                out.observe(&state);
+                continue;
+            }
+        };
+        let turn = state.apply(input, Moment { now: clock.now(), entropy: entropy() });
+        out.turn(turn).await;
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,16 @@
+//! Where the cores meet: one task, one closed enum of inputs. Calls, presence and the media plane know nothing of each other;
+//! control carries what one says to the others, and hands on in order what must be stored and told.
+
+pub mod apply;
+pub mod input;
+pub mod io;
+pub mod message;
+mod report;
+mod request;
+pub mod room;
+mod session;
+pub mod timers;
+
+pub use apply::{Settings, State, Turn};
+pub use input::{ConnectionId, Grant, Input, LogIn, Moment, Request, RequestId, Restored};
+pub use message::{CallBrief, Closing, Message, MemberBrief, Reply, SlotBrief};

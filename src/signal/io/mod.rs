@@ -1,0 +1,4 @@
+//! The door itself: sockets, and the registry of who is connected.
+
+pub mod registry;
+pub mod ws;

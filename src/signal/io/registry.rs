@@ -1,0 +1,270 @@
+//! Which session is connected where: control's messages go through here to the right socket, or wait for the client to come back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dashmap::DashMap;
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use crate::base::{SessionId, UserId};
+use crate::control::message::Closing;
+use crate::control::{CallBrief, ConnectionId, Message, Reply, RequestId};
+use crate::signal::outbox::Outbox;
+use crate::signal::protocol;
+use crate::signal::token::{Resume, TokenKey};
+
+/// Frames that may wait for one socket. A client that lets them pile up is disconnected; it may resume.
+pub const SOCKET_QUEUE: usize = 1024;
+
+/// What a socket's task is to write.
+#[derive(Debug, Clone)]
+pub enum Frame {
+    Text(Arc<str>),
+    Close { code: u16, reason: &'static str },
+}
+
+/// A connection that waits for its log-in to be taken.
+#[derive(Debug)]
+pub struct Arrival {
+    pub user: UserId,
+    pub connection: ConnectionId,
+    pub socket: mpsc::Sender<Frame>,
+    /// Where the client wants to go on, when it resumes.
+    pub resume: Option<Resume>,
+    pub ice_servers: Vec<Value>,
+}
+
+/// The sessions that the doors hold.
+pub struct Registry {
+    places: DashMap<SessionId, Place>,
+    tokens: TokenKey,
+    last_connection: AtomicU64,
+}
+
+struct Place {
+    user: UserId,
+    outbox: Outbox,
+    attached: Option<(ConnectionId, mpsc::Sender<Frame>)>,
+    arriving: Option<Arrival>,
+}
+
+impl Registry {
+    pub fn new(tokens: TokenKey) -> Self {
+        Self { places: DashMap::new(), tokens, last_connection: AtomicU64::new(0) }
+    }
+
+    pub fn next_connection(&self) -> ConnectionId {
+        ConnectionId(self.last_connection.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    pub fn tokens(&self) -> &TokenKey {
+        &self.tokens
+    }
+
+    /// A client proved who it is; the reply to its log-in will open the way for messages.
+    pub fn arrive(&self, session: SessionId, arrival: Arrival) {
+        let position = arrival.resume.map_or(0, |resume| resume.position);
+        let mut place = self.places.entry(session).or_insert_with(|| Place {
+            user: arrival.user.clone(),
+            outbox: Outbox::starting_at(position),
+            attached: None,
+            arriving: None,
+        });
+        place.arriving = Some(arrival);
+    }
+
+    /// The connection is gone; messages wait from here on. Others than the attached one change nothing.
+    pub fn detach(&self, session: SessionId, connection: ConnectionId) {
+        if let Some(mut place) = self.places.get_mut(&session)
+            && place.attached.as_ref().is_some_and(|(attached, _)| *attached == connection)
+        {
+            place.attached = None;
+        }
+    }
+
+    /// Carries one of control's messages; they come in the order in which control gave them.
+    pub fn deliver(&self, session: SessionId, message: &Message) {
+        match message {
+            Message::Close { reason } => self.close(session, *reason),
+            Message::Reply { request, result: Ok(Reply::LoggedIn { calls }) } => self.attach(session, request, calls),
+            message => {
+                let Some(text) = protocol::write(message) else { return };
+                if let Some(mut place) = self.places.get_mut(&session) {
+                    place.say(session, &self.tokens, text.into(), protocol::is_kept(message));
+                }
+            }
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// Closes every socket, at the end of the node.
+    pub fn close_all(&self) {
+        for place in &self.places {
+            if let Some((_, socket)) = &place.attached {
+                let _ = socket.try_send(Frame::Close { code: 1012, reason: "the server restarts" });
+            }
+        }
+    }
+
+    fn attach(&self, session: SessionId, request: &RequestId, calls: &[CallBrief]) {
+        let Some(mut place) = self.places.get_mut(&session) else { return };
+        let Some(arrival) = place.arriving.take() else { return };
+        let read = arrival.resume.map_or_else(|| place.outbox.position(), |resume| resume.position);
+        let missed: Vec<Arc<str>> = place.outbox.after(read).cloned().collect();
+        let token = place.token(session, &self.tokens, read);
+        let result = protocol::log_in_result(session, &token, &arrival.ice_servers, calls);
+        // Replaces an older connection of the session; its socket ends when its queue does.
+        place.attached = Some((arrival.connection, arrival.socket));
+        place.send(protocol::result(request, &result).into());
+        if !missed.is_empty() {
+            for text in missed {
+                place.send(text);
+            }
+            let position = place.outbox.position();
+            let token = place.token(session, &self.tokens, position);
+            place.send(protocol::resume_token(&token).into());
+        }
+    }
+
+    fn close(&self, session: SessionId, reason: Closing) {
+        if let Some((_, place)) = self.places.remove(&session)
+            && let Some((_, socket)) = place.attached
+        {
+            let (code, reason) = protocol::close_code(reason);
+            let _ = socket.try_send(Frame::Close { code, reason });
+        }
+    }
+}
+
+impl Place {
+    fn say(&mut self, session: SessionId, tokens: &TokenKey, text: Arc<str>, kept: bool) {
+        if !kept {
+            return self.send(text);
+        }
+        self.outbox.push(text.clone());
+        self.send(text);
+        if self.attached.is_some() {
+            let token = self.token(session, tokens, self.outbox.position());
+            self.send(protocol::resume_token(&token).into());
+        }
+    }
+
+    fn token(&self, session: SessionId, tokens: &TokenKey, position: u64) -> String {
+        tokens.sign(&self.user, Resume { session, position })
+    }
+
+    /// A socket that takes no more is let go: its client reads what it missed when it comes back.
+    fn send(&mut self, text: Arc<str>) {
+        if let Some((_, socket)) = &self.attached
+            && socket.try_send(Frame::Text(text)).is_err()
+        {
+            self.attached = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Event;
+
+    const SESSION: SessionId = SessionId::from_u128(1);
+
+    fn registry() -> Registry {
+        Registry::new(TokenKey::new("secret"))
+    }
+
+    fn arrive(registry: &Registry, resume: Option<Resume>) -> (ConnectionId, mpsc::Receiver<Frame>) {
+        let (socket, frames) = mpsc::channel(SOCKET_QUEUE);
+        let connection = registry.next_connection();
+        let user = "alice".parse().unwrap();
+        registry.arrive(SESSION, Arrival { user, connection, socket, resume, ice_servers: vec![] });
+        (connection, frames)
+    }
+
+    fn logged_in() -> Message {
+        Message::Reply { request: RequestId(1.into()), result: Ok(Reply::LoggedIn { calls: vec![] }) }
+    }
+
+    fn joined(user: &str) -> Message {
+        Message::Event { call: None, event: Event::UserJoin { user_id: user.parse().unwrap() } }
+    }
+
+    fn texts(frames: &mut mpsc::Receiver<Frame>) -> Vec<Value> {
+        let mut texts = Vec::new();
+        while let Ok(Frame::Text(text)) = frames.try_recv() {
+            texts.push(serde_json::from_str(&text).unwrap());
+        }
+        texts
+    }
+
+    fn last_token(texts: &[Value]) -> String {
+        let tokens = texts.iter().filter(|text| text["method"] == "resumeToken");
+        tokens.last().unwrap()["params"]["resumeToken"].as_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_client_that_comes_back_gets_what_it_missed_in_order() {
+        let registry = registry();
+        let (first, mut frames) = arrive(&registry, None);
+        registry.deliver(SESSION, &joined("early"));
+        assert!(texts(&mut frames).is_empty(), "nothing before the log-in's reply");
+        registry.deliver(SESSION, &logged_in());
+        registry.deliver(SESSION, &joined("bob"));
+        let token = last_token(&texts(&mut frames));
+        registry.detach(SESSION, first);
+        registry.deliver(SESSION, &joined("carol"));
+        registry.deliver(SESSION, &joined("dave"));
+        let resume = registry.tokens().verify(&"alice".parse().unwrap(), &token).unwrap();
+        let (_, mut frames) = arrive(&registry, Some(resume));
+        registry.deliver(SESSION, &logged_in());
+        let texts = texts(&mut frames);
+        assert!(texts[0]["result"]["sessionId"].is_string());
+        assert_eq!(texts[1]["params"]["userId"], "carol");
+        assert_eq!(texts[2]["params"]["userId"], "dave");
+        assert_eq!(texts[3]["method"], "resumeToken");
+        assert_eq!(texts.len(), 4);
+    }
+
+    #[test]
+    fn a_late_goodbye_of_an_old_connection_changes_nothing() {
+        let registry = registry();
+        let (first, _frames) = arrive(&registry, None);
+        registry.deliver(SESSION, &logged_in());
+        let (_, mut frames) = arrive(&registry, None);
+        registry.deliver(SESSION, &logged_in());
+        registry.detach(SESSION, first);
+        registry.deliver(SESSION, &joined("bob"));
+        assert_eq!(texts(&mut frames)[1]["params"]["userId"], "bob");
+    }
+
+    #[test]
+    fn a_socket_that_takes_no_more_is_let_go() {
+        let registry = registry();
+        let (_, mut frames) = arrive(&registry, None);
+        registry.deliver(SESSION, &logged_in());
+        for _ in 0..SOCKET_QUEUE {
+            registry.deliver(SESSION, &joined("bob"));
+        }
+        assert!(texts(&mut frames).len() <= SOCKET_QUEUE);
+        assert!(matches!(frames.try_recv(), Err(mpsc::error::TryRecvError::Disconnected)));
+    }
+
+    #[test]
+    fn a_closed_session_is_forgotten() {
+        let registry = registry();
+        let (_, mut frames) = arrive(&registry, None);
+        registry.deliver(SESSION, &logged_in());
+        registry.deliver(SESSION, &Message::Close { reason: Closing::KickedByAnotherLogin });
+        texts(&mut frames);
+        assert!(registry.is_empty());
+    }
+}

@@ -1,0 +1,149 @@
+//! A world around control: users with devices, their calls as clients would know them, a clock.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use callisto::base::{CallId, PeerId, SessionId, Timestamp, UserId};
+use callisto::call::Limits;
+use callisto::control::input::{LogIn, Restored};
+use callisto::control::{ConnectionId, Input, Message, Moment, Reply, Request, RequestId, Settings, State, Turn};
+use callisto::media::Command;
+
+use crate::Random;
+use crate::rules::Rules;
+
+pub struct World {
+    pub random: Random,
+    pub now: Timestamp,
+    pub state: State,
+    settings: Settings,
+    pub rules: Rules,
+    /// Users by device; a device that is away has no connection.
+    pub devices: Vec<Device>,
+    /// What the ledger would hold of each open call.
+    stored: BTreeMap<CallId, (Vec<u8>, Timestamp)>,
+    /// Peers that the media plane would have.
+    pub peers: Vec<PeerId>,
+    pub answered: HashMap<u64, bool>,
+    last: u64,
+}
+
+#[derive(Clone)]
+pub struct Device {
+    pub user: UserId,
+    pub session: SessionId,
+    pub connection: Option<ConnectionId>,
+}
+
+pub fn settings(sessions_per_user: usize, max_members: usize) -> Settings {
+    Settings {
+        ring_timeout: Duration::from_secs(30),
+        limits: Limits { resume_timeout: Duration::from_secs(20), max_members },
+        sessions_per_user,
+        renew_grace: Duration::from_secs(60),
+        webhook_volume_interval: Duration::from_secs(1),
+        shards: 3,
+    }
+}
+
+impl World {
+    pub fn new(seed: u64, settings: Settings) -> Self {
+        Self {
+            random: Random::new(seed),
+            now: Timestamp::from_millis(1_700_000_000_000),
+            state: State::new(settings.clone()),
+            settings,
+            rules: Rules::default(),
+            devices: Vec::new(),
+            stored: BTreeMap::new(),
+            peers: Vec::new(),
+            answered: HashMap::new(),
+            last: 0,
+        }
+    }
+
+    pub fn number(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    pub fn apply(&mut self, input: Input) -> Turn {
+        let mut entropy = [0; 10];
+        entropy[..8].copy_from_slice(&self.random.next().to_be_bytes());
+        let turn = self.state.apply(input, Moment { now: self.now, entropy });
+        self.rules.observe(&turn);
+        self.keep(&turn);
+        turn
+    }
+
+    fn keep(&mut self, turn: &Turn) {
+        for state in &turn.states {
+            match &state.snapshot {
+                Some(snapshot) => drop(self.stored.insert(state.call, (snapshot.clone(), self.now))),
+                None => drop(self.stored.remove(&state.call)),
+            }
+        }
+        for command in &turn.media {
+            match command {
+                Command::Offer { peer, request, .. } => {
+                    self.answered.insert(*request, false);
+                    if !self.peers.contains(peer) {
+                        self.peers.push(*peer);
+                    }
+                }
+                Command::Leave { peer, .. } => self.peers.retain(|known| known != peer),
+                _ => {}
+            }
+        }
+        for (session, message) in &turn.tells {
+            if let Message::Close { .. } = message {
+                self.devices.retain(|device| device.session != *session);
+            }
+        }
+    }
+
+    pub fn request(&mut self, device: &Device, body: Request) -> (Turn, Option<Result<Reply, callisto::call::Refusal>>) {
+        let id = RequestId(self.number().into());
+        let turn = self.apply(Input::Request { session: device.session, request: id.clone(), body });
+        let reply = turn.tells.iter().find_map(|(session, message)| match message {
+            Message::Reply { request, result } if *request == id && *session == device.session => Some(result.clone()),
+            _ => None,
+        });
+        (turn, reply)
+    }
+
+    pub fn log_in(&mut self, user: &UserId, session: Option<SessionId>) -> Turn {
+        let connection = ConnectionId(self.number());
+        let session = session.unwrap_or_else(|| SessionId::from_u128(u128::from(self.last)));
+        self.devices.retain(|device| device.session != session);
+        let expires = self.now + Duration::from_secs(self.random.below(2000) + 1);
+        let request = RequestId(self.number().into());
+        let log_in = LogIn { session, connection, request, user: user.clone(), expires, grant: None };
+        self.devices.push(Device { user: user.clone(), session, connection: Some(connection) });
+        self.apply(Input::LogIn(log_in))
+    }
+
+    /// Kills the node and starts another one on what was stored.
+    pub fn crash(&mut self) {
+        self.state = State::new(self.settings.clone());
+        self.peers.clear();
+        self.answered.clear();
+        for device in &mut self.devices {
+            device.connection = None;
+        }
+        for (snapshot, last_seen) in self.stored.clone().into_values() {
+            let call = serde_json::from_slice(&snapshot).expect("what was stored can be read");
+            self.apply(Input::Restored(Restored { call, last_seen }));
+        }
+    }
+
+    /// Time passes, with everything that falls due in between.
+    pub fn pass(&mut self, span: Duration) {
+        let until = self.now + span;
+        while let Some(due) = self.state.deadline().filter(|due| *due <= until) {
+            self.now = due.max(self.now);
+            self.apply(Input::Tick);
+        }
+        self.now = until;
+    }
+}
