@@ -4,4 +4,4 @@ pub mod store;
 pub mod writer;
 
 pub use store::{DeadPage, LanePage, Store, StoreError};
-//pub use writer::{Closed, Health, Told, Writer, WriterHandle, WriterNews};
+pub use writer::{Closed, Health, Told, Unstored, Writer, WriterHandle, WriterNews};

@@ -241,11 +241,7 @@ impl Store {
     ///
     /// # Panics
     /// When a call's facts do not go on from its last stored number: the stream would have a gap that nobody could fill.
-    pub fn commit<'a>(
-        &self,
-        turns: impl ExactSizeIterator<Item = &'a Append>,
-        saves: &[LaneSave],
-    ) -> Result<Committed, StoreError> {
+    pub fn commit(&self, turns: &[&Append], saves: &[&LaneSave]) -> Result<Committed, StoreError> {
         let began = Instant::now();
         let place = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = place.as_ref().ok_or(StoreError::Away)?;
