@@ -1,1 +1,5 @@
 //! Callisto.
+
+pub mod base;
+pub mod event;
+pub mod ticket;
