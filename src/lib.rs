@@ -1,1 +1,6 @@
 //! Callisto.
+
+pub mod base;
+pub mod config;
+pub mod event;
+pub mod web;

@@ -346,13 +346,18 @@ export class CallKit {
     }
     for (const listed of calls) {
       if (listed.callId === ours?.callId) continue;
-      if (listed.state === "ringing" && !resumed) this.#notify("onCallReceived", receivedFrom(listed));
-      else if (listed.state !== "ringing" && this.#placingLost) {
+      if (listed.ringing && !resumed) this.#notify("onCallReceived", this.#receivedFrom(listed));
+      else if (!listed.ringing && this.#placingLost) {
         // The person was told that this call failed; nobody should hear it ring.
         this.#signal.request("hangup", { callId: listed.callId }).catch(() => {});
       }
     }
     this.#placingLost = false;
+  }
+
+  /** A call that the log-in lists as ringing, as the event that this user missed. */
+  #receivedFrom({ callId, callerId, groupId, callMediaType, userData }) {
+    return { callId, callerId, calleeIdList: [this.userId], groupId, callMediaType, userData };
   }
 
   #loggedOut(error) {
@@ -672,11 +677,6 @@ function accountOf(params) {
 
 function sameAccount(a, b) {
   return a.sdkAppId === b?.sdkAppId && a.userId === b.userId && a.url === b.url;
-}
-
-/** A call that the log-in lists as ringing, as the event that this user missed. */
-function receivedFrom({ callId, callerId, calleeIdList = [], groupId = "", callMediaType, userData = "" }) {
-  return { callId, callerId, calleeIdList, groupId, callMediaType, userData };
 }
 
 function browser() {

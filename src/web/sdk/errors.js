@@ -19,9 +19,7 @@ const LOCAL_CODES = {
 const RPC_NAMES = { [-32700]: "parseError", [-32600]: "invalidRequest", [-32601]: "unknownMethod", [-32602]: "invalidParams" };
 
 /** Log-in errors that trying again does not heal. */
-export const FATAL_LOGIN = new Set([70001, 70003, 70009, 70013, 70014, 6208, 20007, -1202, -32602]);
-/** Log-in errors that may be about the resume token alone. */
-export const TOKEN_REFUSED = new Set([-1202, -1203, -32602]);
+export const FATAL_LOGIN = new Set([70001, 70003, 70009, 70013, 70014, 6208, 20007, -32602]);
 export const USER_SIG_EXPIRED = 70001;
 export const KICKED = 6208;
 export const REFUSED = -1203;

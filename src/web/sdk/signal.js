@@ -1,5 +1,5 @@
 // One session with the server, which survives lost connections.
-import { FATAL_LOGIN, REFUSED, TOKEN_REFUSED, errorFromReply, localError } from "./errors.js";
+import { CallError, FATAL_LOGIN, KICKED, REFUSED, errorFromReply, localError } from "./errors.js";
 
 /** Detects a dead connection well before the server gives up a seat; each ping is some 60 bytes. */
 const PING_INTERVAL_MS = 5_000;
@@ -10,6 +10,9 @@ const CONNECT_TIMEOUT_MS = 10_000;
 /** First retry almost at once (a hand-over between networks), then slower so that a restarted server is not stormed. */
 const BACKOFF_FIRST_MS = 100;
 const BACKOFF_LARGEST_MS = 5_000;
+
+/** The server's close code for a session that another log-in of the user replaced: coming back would kick that one. */
+const KICKED_CLOSE = 4001;
 
 /** Methods that may be sent again after a lost connection: a second time does what the first did. */
 const REPEATABLE = new Set(["offer", "mute", "view", "hangup", "reject", "renewUserSig"]);
@@ -119,7 +122,10 @@ export class Signal {
       if (message?.id === 0) this.#loggedIn(message);
       else if (message) this.#receive(message);
     };
-    socket.onclose = () => lost("The connection to the server was closed.");
+    socket.onclose = ({ code }) => {
+      if (code === KICKED_CLOSE) this.#giveUp(new CallError(KICKED, "kickedByAnotherLogin", "The same user logged in elsewhere."));
+      else lost("The connection to the server was closed.");
+    };
     // An error is always followed by a close; without a listener some environments throw.
     socket.onerror = () => {};
   }
@@ -142,10 +148,7 @@ export class Signal {
 
   #refused(error) {
     this.#dropSocket();
-    const tokenRefused = this.#resumeToken !== null && TOKEN_REFUSED.has(error.code);
-    // A token that is not known any more is no reason to give up: the ticket still speaks for the user.
-    if (tokenRefused) this.#resumeToken = null;
-    if (this.#opening || (FATAL_LOGIN.has(error.code) && !tokenRefused)) this.#giveUp(error);
+    if (this.#opening || FATAL_LOGIN.has(error.code)) this.#giveUp(error);
     else this.#waitToRetry();
   }
 
