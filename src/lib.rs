@@ -9,3 +9,4 @@ pub mod media;
 pub mod signal;
 pub mod ticket;
 pub mod webhook;
+pub mod web;
