@@ -1,1 +1,4 @@
-//! x
+pub mod address;
+pub mod endpoint;
+pub mod schedule;
+pub mod sign;
