@@ -1,0 +1,4 @@
+pub mod address;
+pub mod endpoint;
+pub mod schedule;
+pub mod sign;
