@@ -6,6 +6,7 @@ pub mod control;
 pub mod event;
 pub mod ledger;
 pub mod media;
+pub mod metrics;
 pub mod signal;
 pub mod ticket;
 pub mod webhook;
