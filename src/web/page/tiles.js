@@ -10,6 +10,23 @@ const QUALITY_TEXT = {
   Down: "no connection",
 };
 
+/** Space between tiles, as in the style sheet. */
+const GAP_PX = 12;
+/** The widest and the narrowest tile: beyond them a camera's picture would lose too much. */
+const WIDEST = 16 / 9;
+const NARROWEST = 4 / 5;
+
+/** So many columns in this space: how high a tile is, and how much of a camera's picture (16:9) it shows. */
+function layout(columns, count, width, height) {
+  const rows = Math.ceil(count / columns);
+  const cell = { width: (width - GAP_PX * (columns - 1)) / columns, height: (height - GAP_PX * (rows - 1)) / rows };
+  const tall = Math.min(cell.height, cell.width / NARROWEST);
+  const wide = Math.min(cell.width, tall * WIDEST);
+  // What is seen of a picture that covers the tile, weighed with the size at which it is seen.
+  const shown = wide / tall > WIDEST ? (tall * WIDEST) / wide : wide / (tall * WIDEST);
+  return { columns, height: Math.floor(tall), area: wide * tall * Math.min(1, shown) };
+}
+
 /** Below this loudness it is a room, not a voice (the scale is decibels). */
 const VOICE_FROM = 45;
 
@@ -25,6 +42,7 @@ export class Tiles {
 
   constructor(grid) {
     this.#grid = grid;
+    new ResizeObserver(() => this.#arrange()).observe(grid);
   }
 
   /** The person's tile, made when there is none. */
@@ -143,12 +161,16 @@ export class Tiles {
     this.#arrange();
   }
 
-  /** How many columns suit so many tiles is a matter of style. */
+  /** As many columns as make the pictures largest; beside a shared screen the people are a strip. */
   #arrange() {
     const count = this.#grid.childElementCount;
-    this.#grid.dataset.count = String(count);
-    this.#grid.style.setProperty("--columns", String(Math.ceil(Math.sqrt(count || 1))));
+    const { clientWidth, clientHeight } = this.#grid;
     this.#grid.classList.toggle("with-screen", this.#screens.size > 0);
+    if (count === 0 || clientWidth === 0 || this.#screens.size > 0) return;
+    const fits = Array.from({ length: count }, (_, index) => layout(index + 1, count, clientWidth, clientHeight));
+    const { columns, height } = fits.reduce((best, fit) => (fit.area > best.area ? fit : best));
+    this.#grid.style.setProperty("--columns", String(columns));
+    this.#grid.style.setProperty("--row", `${height}px`);
   }
 }
 
