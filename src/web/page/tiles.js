@@ -12,19 +12,16 @@ const QUALITY_TEXT = {
 
 /** Space between tiles, as in the style sheet. */
 const GAP_PX = 12;
-/** The widest and the narrowest tile: beyond them a camera's picture would lose too much. */
-const WIDEST = 16 / 9;
+/** The narrowest tile: beyond it a camera's picture would lose too much. */
 const NARROWEST = 4 / 5;
+/** The part of a picture that holds the person. */
+const HEART = 4 / 3;
 
-/** So many columns in this space: how high a tile is, and how much of a camera's picture (16:9) it shows. */
+/** So many columns in this space: how high a tile is, and how large the heart of a picture is in it. */
 function layout(columns, count, width, height) {
   const rows = Math.ceil(count / columns);
   const cell = { width: (width - GAP_PX * (columns - 1)) / columns, height: (height - GAP_PX * (rows - 1)) / rows };
-  const tall = Math.min(cell.height, cell.width / NARROWEST);
-  const wide = Math.min(cell.width, tall * WIDEST);
-  // What is seen of a picture that covers the tile, weighed with the size at which it is seen.
-  const shown = wide / tall > WIDEST ? (tall * WIDEST) / wide : wide / (tall * WIDEST);
-  return { columns, height: Math.floor(tall), area: wide * tall * Math.min(1, shown) };
+  return { columns, height: Math.floor(Math.min(cell.height, cell.width / NARROWEST)), size: Math.min(cell.width, cell.height * HEART) };
 }
 
 /** Below this loudness it is a room, not a voice (the scale is decibels). */
@@ -168,7 +165,7 @@ export class Tiles {
     this.#grid.classList.toggle("with-screen", this.#screens.size > 0);
     if (count === 0 || clientWidth === 0 || this.#screens.size > 0) return;
     const fits = Array.from({ length: count }, (_, index) => layout(index + 1, count, clientWidth, clientHeight));
-    const { columns, height } = fits.reduce((best, fit) => (fit.area > best.area ? fit : best));
+    const { columns, height } = fits.reduce((best, fit) => (fit.size > best.size ? fit : best));
     this.#grid.style.setProperty("--columns", String(columns));
     this.#grid.style.setProperty("--row", `${height}px`);
   }
