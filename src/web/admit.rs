@@ -151,11 +151,21 @@ mod tests {
 
     #[test]
     fn in_loopback_mode_only_names_that_dns_cannot_rebind_are_ours() {
-        for host in ["localhost", "LOCALHOST:8080", "127.0.0.1", "127.0.0.1:1", "[::1]", "[::1]:8080", "192.168.1.4:8080"] {
+        for host in
+            ["localhost", "LOCALHOST:8080", "127.0.0.1", "127.0.0.1:1", "[::1]", "[::1]:8080", "192.168.1.4:8080"]
+        {
             let caller = Caller { host: Some(host), origin: None, ..local() };
             assert_eq!(admit(TryPage::Loopback, caller), Ok(()), "{host}");
         }
-        for host in ["evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example", "::1", "", "[127.0.0.1]"] {
+        for host in [
+            "evil.example",
+            "evil.example:8080",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "::1",
+            "",
+            "[127.0.0.1]",
+        ] {
             let caller = Caller { host: Some(host), origin: None, ..local() };
             assert_eq!(admit(TryPage::Loopback, caller), Err(Refusal::ForeignHost), "{host}");
         }
@@ -165,7 +175,8 @@ mod tests {
     #[test]
     fn other_origins_are_refused_under_every_policy() {
         for policy in [TryPage::Loopback, TryPage::All] {
-            for origin in ["http://evil.example", "null", "http://localhost:9999", "http://localhost", "localhost:8080"] {
+            for origin in ["http://evil.example", "null", "http://localhost:9999", "http://localhost", "localhost:8080"]
+            {
                 let caller = Caller { origin: Some(origin), ..local() };
                 assert_eq!(admit(policy, caller), Err(Refusal::CrossOrigin), "{origin}");
             }

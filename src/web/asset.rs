@@ -112,7 +112,9 @@ mod tests {
     #[test]
     fn files_load_nothing_from_elsewhere_and_nothing_inline() {
         for asset in Asset::ALL {
-            for forbidden in ["<script>", "<style", " style=", " onclick=", "src=\"http", "href=\"http", "url(http", "@import"] {
+            for forbidden in
+                ["<script>", "<style", " style=", " onclick=", "src=\"http", "href=\"http", "url(http", "@import"]
+            {
                 assert!(!asset.body().contains(forbidden), "{}: {forbidden}", asset.path);
             }
         }
@@ -138,7 +140,9 @@ mod tests {
                 "export default TUICallKit;"
             ]
         );
-        for kind in EventKind::ALL.iter().filter(|kind| !matches!(kind, EventKind::UserInviting | EventKind::DeliveryGap)) {
+        for kind in
+            EventKind::ALL.iter().filter(|kind| !matches!(kind, EventKind::UserInviting | EventKind::DeliveryGap))
+        {
             assert!(body.contains(&format!("  {kind}: \"{kind}\",\n")), "{kind}");
         }
     }

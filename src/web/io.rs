@@ -6,9 +6,9 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts, State};
+use axum::http::StatusCode;
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use axum::http::request::Parts;
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
@@ -69,11 +69,8 @@ struct File {
 
 impl File {
     fn serve(self, request: &HeaderMap) -> Response {
-        let mut response = if self.is_known(request) {
-            StatusCode::NOT_MODIFIED.into_response()
-        } else {
-            self.body.into_response()
-        };
+        let mut response =
+            if self.is_known(request) { StatusCode::NOT_MODIFIED.into_response() } else { self.body.into_response() };
         let headers = response.headers_mut();
         let mut set = |name: HeaderName, value: &'static str| headers.insert(name, HeaderValue::from_static(value));
         set(header::CONTENT_TYPE, self.asset.content_type);
@@ -99,7 +96,10 @@ impl File {
     /// Whether the browser has it already. RFC 9110 §13.1.2: the comparison is weak, so a tag that a proxy weakened still matches.
     fn is_known(&self, request: &HeaderMap) -> bool {
         let lists = request.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-        lists.flat_map(|list| list.split(',')).map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == self.etag)
+        lists
+            .flat_map(|list| list.split(','))
+            .map(str::trim)
+            .any(|tag| tag == "*" || tag.trim_start_matches("W/") == self.etag)
     }
 }
 
@@ -229,9 +229,12 @@ mod tests {
         let site = Site::open(TryPage::Off).await;
         let first = site.request(Method::GET, "/sdk.js").send().await.unwrap();
         let etag = first.headers()["etag"].to_str().unwrap().to_owned();
-        for (tag, expected) in
-            [(etag.clone(), 304), (format!("W/{etag}"), 304), (format!("\"x\", {etag}"), 304), ("\"x\"".to_owned(), 200)]
-        {
+        for (tag, expected) in [
+            (etag.clone(), 304),
+            (format!("W/{etag}"), 304),
+            (format!("\"x\", {etag}"), 304),
+            ("\"x\"".to_owned(), 200),
+        ] {
             let request = site.request(Method::GET, "/sdk.js").header("if-none-match", &tag);
             let response = request.send().await.unwrap();
             assert_eq!(response.status(), expected, "{tag}");
@@ -243,7 +246,8 @@ mod tests {
     #[tokio::test]
     async fn a_local_page_gets_a_ticket() {
         let site = Site::open(TryPage::Loopback).await;
-        let request = site.ticket(r#"{"userId":"alice"}"#).header("origin", &site.base).header("sec-fetch-site", "same-origin");
+        let request =
+            site.ticket(r#"{"userId":"alice"}"#).header("origin", &site.base).header("sec-fetch-site", "same-origin");
         let ticket = json!({ "sdkAppId": 1_400_000_001, "userId": "alice", "userSig": "ticket of alice" });
         assert_eq!(outcome(request).await, (200, ticket));
     }

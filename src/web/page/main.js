@@ -34,7 +34,7 @@ const ring = new Ring();
 const events = new EventList({ list: $("events"), count: $("event-count"), empty: $("no-events") });
 const query = new URLSearchParams(location.search);
 
-/** The page's view of the call: { callMediaType, title, others, began } or null. */
+/** The page's view of the call: { callMediaType, group, began } or null. */
 let call = null;
 /** What this tab sends. */
 const sending = { microphone: false, camera: false, screen: false };
@@ -103,6 +103,7 @@ function place(callMediaType) {
     $("callee").focus();
     return toast("Whom do you want to call?");
   }
+  call = { group: userIdList.length > 1 };
   enterStage({ callMediaType, title: `Calling ${userIdList.join(", ")}…` });
   for (const userId of userIdList) tiles.person(userId, { pending: "Ringing…" });
   showState("calling");

@@ -10,6 +10,20 @@ const QUALITY_TEXT = {
   Down: "no connection",
 };
 
+/** Space between tiles, as in the style sheet. */
+const GAP_PX = 12;
+/** The narrowest tile: beyond it a camera's picture would lose too much. */
+const NARROWEST = 4 / 5;
+/** The part of a picture that holds the person. */
+const HEART = 4 / 3;
+
+/** So many columns in this space: how high a tile is, and how large the heart of a picture is in it. */
+function layout(columns, count, width, height) {
+  const rows = Math.ceil(count / columns);
+  const cell = { width: (width - GAP_PX * (columns - 1)) / columns, height: (height - GAP_PX * (rows - 1)) / rows };
+  return { columns, height: Math.floor(Math.min(cell.height, cell.width / NARROWEST)), size: Math.min(cell.width, cell.height * HEART) };
+}
+
 /** Below this loudness it is a room, not a voice (the scale is decibels). */
 const VOICE_FROM = 45;
 
@@ -25,6 +39,7 @@ export class Tiles {
 
   constructor(grid) {
     this.#grid = grid;
+    new ResizeObserver(() => this.#arrange()).observe(grid);
   }
 
   /** The person's tile, made when there is none. */
@@ -143,12 +158,16 @@ export class Tiles {
     this.#arrange();
   }
 
-  /** How many columns suit so many tiles is a matter of style. */
+  /** As many columns as make the pictures largest; beside a shared screen the people are a strip. */
   #arrange() {
     const count = this.#grid.childElementCount;
-    this.#grid.dataset.count = String(count);
-    this.#grid.style.setProperty("--columns", String(Math.ceil(Math.sqrt(count || 1))));
+    const { clientWidth, clientHeight } = this.#grid;
     this.#grid.classList.toggle("with-screen", this.#screens.size > 0);
+    if (count === 0 || clientWidth === 0 || this.#screens.size > 0) return;
+    const fits = Array.from({ length: count }, (_, index) => layout(index + 1, count, clientWidth, clientHeight));
+    const { columns, height } = fits.reduce((best, fit) => (fit.size > best.size ? fit : best));
+    this.#grid.style.setProperty("--columns", String(columns));
+    this.#grid.style.setProperty("--row", `${height}px`);
   }
 }
 

@@ -36,7 +36,8 @@ const GONE_CALL_GRACE_MS = 2_000;
 /** An error that the server tells as reply and as event is one error. */
 const SAME_ERROR_MS = 1_000;
 const DEFAULT_SLOT_PAIRS = 8;
-const LARGEST_SLOT_PAIRS = 16;
+/** An offer of more would not fit in a message. */
+const LARGEST_SLOT_PAIRS = 12;
 
 /**
  * Calls of one user. Every method returns a promise; what goes wrong rejects it with an `Error` that has `code`, `name` and `message`,

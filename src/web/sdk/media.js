@@ -11,8 +11,6 @@ const CONNECT_MEDIA_MS = 8_000;
 const REPAIRS_BEFORE_ERROR = 4;
 /** How long a group call waits for the camera before it decides on encodings without having seen it. */
 const CAMERA_WAIT_MS = 2_000;
-/** Heights that a viewer asks for: a window being dragged must not send a request for each pixel. */
-const HEIGHT_STEPS = [180, 360, 720, 1080, 2160];
 const VIEW_DELAY_MS = 150;
 
 /** Small, medium and full picture: what a thumbnail, a tile in a grid and a speaker in the middle need. */

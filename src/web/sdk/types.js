@@ -24,7 +24,7 @@
  * @property {string} userId
  * @property {string} userSig The ticket that the app's backend made for this user.
  * @property {string} [url] The server: `https://host[:port]` or the full `wss://…/v1/ws`. Left out: where this module came from.
- * @property {number} [slotPairs] How many others are heard and seen at once in a group call (1 to 16, default 8).
+ * @property {number} [slotPairs] How many others are heard and seen at once in a group call (1 to 12, default 8).
  *
  * @typedef {object} CallParams
  * @property {string[]} userIdList

@@ -1,6 +1,9 @@
 // The page's side of a call: elements that show users, and hidden ones that play their voices.
 import { localError } from "./errors.js";
 
+/** Heights that a viewer asks for: a window being dragged must not send a request for each pixel. */
+const HEIGHT_STEPS = [180, 360, 720, 1080, 2160];
+
 /** The page's side of a call: elements that show users, and hidden ones that play their voices. */
 export class Views {
   #env;
