@@ -173,6 +173,52 @@ impl fmt::Debug for UserId {
     }
 }
 
+/// A webhook endpoint's stable name: 1–64 bytes of `a-zA-Z0-9_.-`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct EndpointId(Arc<str>);
+
+impl EndpointId {
+    /// The longest endpoint id, in bytes.
+    pub const MAX_LEN: usize = 64;
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for EndpointId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let known = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
+        if (1..=Self::MAX_LEN).contains(&text.len()) && text.bytes().all(known) {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidId { what: "endpoint id", expected: "1 to 64 bytes of a-z, A-Z, 0-9, _, . and -" })
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for EndpointId {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(d)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl fmt::Display for EndpointId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for EndpointId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// An m-line's identification tag (RFC 5888): 1–16 bytes of the token characters that browsers use.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
@@ -264,6 +310,16 @@ mod tests {
         }
         for bad in ["", "a b", "ä", "a/b", &"x".repeat(33)] {
             assert!(bad.parse::<UserId>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn endpoint_ids_keep_to_their_alphabet() {
+        for good in ["a", "billing.prod-1", &"x".repeat(64)] {
+            assert!(good.parse::<EndpointId>().is_ok(), "{good}");
+        }
+        for bad in ["", "a b", "a/b", "a\0", &"x".repeat(65)] {
+            assert!(bad.parse::<EndpointId>().is_err(), "{bad}");
         }
     }
 }

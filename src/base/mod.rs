@@ -4,6 +4,6 @@ pub mod id;
 pub mod time;
 pub mod unit;
 
-pub use id::{CallId, EventId, Mid, PeerId, RoomKey, SessionId, UserId};
+pub use id::{CallId, EndpointId, EventId, Mid, PeerId, RoomKey, SessionId, UserId};
 pub use time::Timestamp;
 pub use unit::{Quality, Source, Volume};

@@ -1,0 +1,7 @@
+//! The record on the disk: redb's file and the one thread that writes it.
+
+pub mod store;
+pub mod writer;
+
+pub use store::{DeadPage, LanePage, Store, StoreError};
+pub use writer::{Closed, Health, Told, Unstored, Writer, WriterHandle, WriterNews};

@@ -1,0 +1,321 @@
+//! The one thread that writes the record: it commits everything that waits with one fsync, then tells.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::store::{Store, StoreError};
+use crate::ledger::{Append, Committed, LaneSave, Turn};
+
+/// Turns that wait for the disk; when it is full `submit` waits, so memory stays bounded while the disk fails.
+pub const TURN_QUEUE: usize = 4096;
+/// Turns in one transaction: a failed one is kept and given again, so this bounds what is kept beside the queue.
+const MAX_BATCH: usize = 1024;
+/// Lane rows wait so long for a turn with facts to share its fsync. Longer: more is delivered twice after a crash; shorter: more fsyncs.
+const LANE_DELAY: Duration = Duration::from_millis(50);
+/// Between attempts while the disk fails: the first pause, doubled up to the last.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LAST_PAUSE: Duration = Duration::from_secs(2);
+
+/// What the writer reports beside what it tells.
+#[derive(Debug)]
+pub enum WriterNews {
+    /// One transaction holds.
+    Committed(Committed),
+    /// The record cannot be written. Told at each failed attempt; turns are kept and nothing is told meanwhile.
+    Failing(StoreError),
+    /// The record can be written again.
+    Recovered,
+}
+
+/// Whether the record can be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    Writable,
+    /// Take no new calls: what they do could not be stored.
+    Failing,
+}
+
+/// The writer is gone; the node is stopping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the record is closed")]
+pub struct Closed;
+
+/// Where the writer's results go. Both are called on its thread and hold up the next commit, so they hand over and return.
+pub trait Told<T>: Send + 'static {
+    /// `turn` is on the disk, as are all turns submitted before it; called once for each turn, in the order of submission.
+    fn told(&mut self, turn: Turn<T>);
+    /// For metrics, logs and readiness.
+    fn news(&mut self, news: WriterNews);
+}
+
+/// Owns the thread. Stop it with [`Writer::close`].
+pub struct Writer<T> {
+    handle: WriterHandle<T>,
+    thread: JoinHandle<Unstored>,
+}
+
+/// Turns that could not be stored before the writer had to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unstored(pub usize);
+
+/// Hands turns and lane rows to the writer. Cheap to clone.
+pub struct WriterHandle<T> {
+    queue: mpsc::Sender<Message<T>>,
+    shared: Arc<Shared>,
+}
+
+impl<T> Clone for WriterHandle<T> {
+    fn clone(&self) -> Self {
+        Self { queue: self.queue.clone(), shared: self.shared.clone() }
+    }
+}
+
+enum Message<T> {
+    Turn(Turn<T>),
+    Flush(oneshot::Sender<()>),
+}
+
+#[derive(Default)]
+struct Shared {
+    saves: Mutex<Vec<Saves>>,
+    wake: Notify,
+    failing: AtomicBool,
+    closing: Mutex<Option<Instant>>,
+}
+
+struct Saves {
+    rows: Vec<LaneSave>,
+    saved: Box<dyn FnOnce() + Send>,
+}
+
+impl<T: Send + 'static> Writer<T> {
+    /// Starts the thread that writes `store`.
+    pub fn start(store: Arc<Store>, told: impl Told<T>) -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let (queue, turns) = mpsc::channel(TURN_QUEUE);
+        let shared = Arc::new(Shared::default());
+        let scribe = Scribe { store, told, turns, shared: shared.clone(), saves: Vec::new(), flush_at: None };
+        let thread = std::thread::Builder::new()
+            .name("ledger".into())
+            .spawn(move || runtime.block_on(scribe.run()))
+            .context("the ledger's thread")?;
+        Ok(Self { handle: WriterHandle { queue, shared }, thread })
+    }
+
+    pub fn handle(&self) -> WriterHandle<T> {
+        self.handle.clone()
+    }
+
+    /// Takes no more turns, stores and tells what waits, writes the last lane rows and ends the thread. A disk that fails is given until `deadline`.
+    pub async fn close(self, deadline: Duration) -> Unstored {
+        *lock(&self.handle.shared.closing) = Some(Instant::now() + deadline);
+        self.handle.shared.wake.notify_one();
+        let Self { handle, thread } = self;
+        drop(handle);
+        let ended = tokio::task::spawn_blocking(move || thread.join()).await.expect("joining a thread does not panic");
+        ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+impl<T> WriterHandle<T> {
+    /// Puts `turn` behind all that were submitted before. Waits while the queue is full; never drops.
+    pub async fn submit(&self, turn: Turn<T>) -> Result<(), Closed> {
+        self.queue.send(Message::Turn(turn)).await.map_err(|_| Closed)
+    }
+
+    /// Returns when all turns submitted before are stored and told.
+    pub async fn flush(&self) -> Result<(), Closed> {
+        let (done, flushed) = oneshot::channel();
+        self.queue.send(Message::Flush(done)).await.map_err(|_| Closed)?;
+        flushed.await.map_err(|_| Closed)
+    }
+
+    /// Writes lane rows with the next facts, or soon. `saved` is called on the writer's thread when they are on the disk,
+    /// and never when the writer stops before; a crash may lose them, which delivers an event once more.
+    pub fn save_lanes(&self, rows: Vec<LaneSave>, saved: Box<dyn FnOnce() + Send>) {
+        lock(&self.shared.saves).push(Saves { rows, saved });
+        self.shared.wake.notify_one();
+    }
+
+    pub fn health(&self) -> Health {
+        if self.shared.failing.load(Ordering::Relaxed) { Health::Failing } else { Health::Writable }
+    }
+}
+
+/// The thread's own state.
+struct Scribe<T, N> {
+    store: Arc<Store>,
+    told: N,
+    turns: mpsc::Receiver<Message<T>>,
+    shared: Arc<Shared>,
+    saves: Vec<Saves>,
+    /// When the waiting lane rows are written even if no facts come.
+    flush_at: Option<Instant>,
+}
+
+enum Woken {
+    Messages,
+    Ended,
+    Other,
+}
+
+impl<T: Send + 'static, N: Told<T>> Scribe<T, N> {
+    async fn run(mut self) -> Unstored {
+        let mut waiting = Vec::new();
+        loop {
+            self.look_around();
+            let woken = self.wait(&mut waiting).await;
+            self.look_around();
+            let ended = matches!(woken, Woken::Ended);
+            let due = ended || self.flush_at.is_some_and(|at| at <= Instant::now());
+            if !waiting.is_empty() || due {
+                let mut left = self.store_and_tell(std::mem::take(&mut waiting), due).await;
+                if left.0 > 0 || ended {
+                    left.0 += self.count_left();
+                    return left;
+                }
+            }
+        }
+    }
+
+    /// What others left in the shared place; looked at on both sides of each wait, since a pause may have taken the wake-up.
+    fn look_around(&mut self) {
+        if lock(&self.shared.closing).is_some() {
+            self.turns.close();
+        }
+        self.saves.append(&mut lock(&self.shared.saves));
+        if !self.saves.is_empty() {
+            self.flush_at.get_or_insert_with(|| Instant::now() + LANE_DELAY);
+        }
+    }
+
+    /// Turns that are still in the queue when the writer gives up.
+    fn count_left(&mut self) -> usize {
+        self.turns.close();
+        let mut left = 0;
+        while let Ok(message) = self.turns.try_recv() {
+            left += usize::from(matches!(message, Message::Turn(turn) if !turn.append.is_empty()));
+        }
+        left
+    }
+
+    async fn wait(&mut self, waiting: &mut Vec<Message<T>>) -> Woken {
+        let flush_at = self.flush_at;
+        tokio::select! {
+            biased;
+            received = self.turns.recv_many(waiting, MAX_BATCH) => {
+                if received == 0 { Woken::Ended } else { Woken::Messages }
+            }
+            () = self.shared.wake.notified() => Woken::Other,
+            () = sleep_until(flush_at) => Woken::Other,
+        }
+    }
+
+    /// Commits `messages`, and the waiting lane rows with their facts or when `due`; then tells in order.
+    /// Answers how many turns had to be given up.
+    async fn store_and_tell(&mut self, messages: Vec<Message<T>>, due: bool) -> Unstored {
+        let appends: Vec<&Append> = messages.iter().filter_map(Message::append).collect();
+        if due || !appends.is_empty() {
+            let saves = std::mem::take(&mut self.saves);
+            self.flush_at = None;
+            let rows: Vec<&LaneSave> = saves.iter().flat_map(|saves| &saves.rows).collect();
+            if self.commit(&appends, &rows).await.is_err() {
+                return Unstored(appends.len());
+            }
+            saves.into_iter().for_each(|saves| (saves.saved)());
+        }
+        for message in messages {
+            match message {
+                Message::Turn(turn) => self.told.told(turn),
+                // Whoever asked may have gone.
+                Message::Flush(done) => drop(done.send(())),
+            }
+        }
+        Unstored(0)
+    }
+
+    /// Tries until it works: what is told meanwhile is only that it does not.
+    async fn commit(&mut self, appends: &[&Append], rows: &[&LaneSave]) -> Result<(), OutOfTime> {
+        if appends.is_empty() && rows.is_empty() {
+            return Ok(());
+        }
+        let mut failures = Failures::default();
+        let committed = loop {
+            match self.store.commit(appends, rows) {
+                Ok(committed) => break committed,
+                Err(error) => self.fail(error),
+            }
+            failures.pause(&self.shared).await?;
+            if let Err(error) = self.store.reopen() {
+                self.fail(error);
+            }
+        };
+        if self.shared.failing.swap(false, Ordering::Relaxed) {
+            self.told.news(WriterNews::Recovered);
+        }
+        self.told.news(WriterNews::Committed(committed));
+        Ok(())
+    }
+
+    fn fail(&mut self, error: StoreError) {
+        self.shared.failing.store(true, Ordering::Relaxed);
+        self.told.news(WriterNews::Failing(error));
+    }
+}
+
+impl<T> Message<T> {
+    fn append(&self) -> Option<&Append> {
+        match self {
+            Message::Turn(turn) if !turn.append.is_empty() => Some(&turn.append),
+            _ => None,
+        }
+    }
+}
+
+/// How often in a row the disk has refused.
+#[derive(Default)]
+struct Failures(u32);
+
+/// The writer is to stop and the disk was given its time.
+struct OutOfTime;
+
+impl Failures {
+    async fn pause(&mut self, shared: &Shared) -> Result<(), OutOfTime> {
+        let pause = LAST_PAUSE.min(FIRST_PAUSE * 2u32.saturating_pow(self.0));
+        self.0 = self.0.saturating_add(1);
+        let until = Instant::now() + pause;
+        loop {
+            let deadline = *lock(&shared.closing);
+            let now = Instant::now();
+            if deadline.is_some_and(|deadline| deadline <= now) {
+                return Err(OutOfTime);
+            }
+            if until <= now {
+                return Ok(());
+            }
+            let until = deadline.map_or(until, |deadline| deadline.min(until));
+            // `wake` also tells of lane rows; these are written when the disk works.
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => {}
+                () = shared.wake.notified() => {}
+            }
+        }
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn lock<V>(mutex: &Mutex<V>) -> std::sync::MutexGuard<'_, V> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,3 @@
+//! Delivery's way out of the process.
+
+pub mod resolver;
