@@ -75,7 +75,8 @@ impl Backend {
             changed: watch::Sender::new(0),
         });
         let router = Router::new().route("/hook", post(take)).with_state(shared.clone());
-        let serving = tokio::spawn(async move { axum::serve(listener, router).await.expect("it serves until aborted") });
+        let serving =
+            tokio::spawn(async move { axum::serve(listener, router).await.expect("it serves until aborted") });
         Self { address, shared, serving }
     }
 
@@ -110,6 +111,18 @@ impl Backend {
         let inbox = self.shared.inbox();
         assert!(inbox.wrongs.is_empty(), "{:#?}", inbox.wrongs);
         inbox.accepted.iter().filter(|envelope| envelope.call == call).cloned().collect()
+    }
+
+    /// As `whole_call`, for the call that was placed after `earlier` others.
+    pub async fn whole_call_of(&self, earlier: usize) -> Vec<Envelope> {
+        self.wait("a call", |inbox| inbox.calls().len() > earlier).await;
+        let call = self.shared.inbox().calls()[earlier].clone();
+        self.whole_call(&call).await
+    }
+
+    /// It heard of so many calls and no more.
+    pub fn expect_calls(&self, count: usize) {
+        assert_eq!(self.shared.inbox().calls().len(), count);
     }
 
     async fn wait(&self, what: &str, wished: impl Fn(&Inbox) -> bool) {
@@ -164,6 +177,11 @@ impl Shared {
 }
 
 impl Inbox {
+    /// In the order in which their first events came.
+    fn calls(&self) -> Vec<String> {
+        self.accepted.iter().filter(|envelope| envelope.seq == 1).map(|envelope| envelope.call.clone()).collect()
+    }
+
     fn take(&mut self, envelope: Envelope, answer: Answer) {
         self.attempts.push(envelope.clone());
         if answer != Answer::Accept {

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::DEADLINE;
+use crate::rpc::label;
 
 /// Fake devices, loopback allowed in ICE, and nothing that talks to anyone else.
 const FLAGS: [&str; 17] = [
@@ -67,9 +68,8 @@ impl Browser {
         let wishes = json!({"browserName": "chrome", "goog:chromeOptions": {"args": flags}});
         let capabilities = wishes.as_object().expect("an object").clone();
         let address = format!("http://127.0.0.1:{}", driver.port);
-        let connecting = async {
-            ClientBuilder::new(HttpConnector::new()).capabilities(capabilities).connect(&address).await
-        };
+        let connecting =
+            async { ClientBuilder::new(HttpConnector::new()).capabilities(capabilities).connect(&address).await };
         let client = timeout(DEADLINE, connecting).await.expect("in time").expect("Chromium starts");
         driver.session = client.session_id().await.expect("a session");
         client
@@ -115,21 +115,22 @@ impl Browser {
         panic!("{} waited in vain for {what}: {outcome}; the page: {:#}", self.name, seen.unwrap_or_default());
     }
 
-    /// The names of the events that the page lists, the oldest first, without those that come on their own time.
+    /// The events that the page lists, as `rpc::label` has them, the oldest first; without those that come on their own time.
     pub async fn events(&self) -> Vec<String> {
         let events = self.client.execute("return witness.events();", Vec::new()).await.expect("the page lists events");
-        serde_json::from_value(events).expect("a list of names")
+        events.as_array().expect("a list").iter().map(|event| label(text(&event["name"]), &event["payload"])).collect()
     }
 
-    /// Waits until exactly these events are listed, and no others.
-    pub async fn expect_events(&self, expected: &[&str]) {
-        let wished = json!(expected);
-        self.wait_for(
-            &format!("the events {wished}"),
-            &format!("witness.events().length >= {} && JSON.stringify(witness.events())", expected.len()),
-        )
-        .await;
-        assert_eq!(self.events().await, expected, "{}", self.name);
+    /// Waits for the event of this name, and gives all up to then. Others that follow belong to nobody: they are among them.
+    pub async fn events_to(&self, last: &str) -> Vec<String> {
+        self.wait_for(last, &format!("witness.events().some(({{ name }}) => name === {last:?})")).await;
+        self.events().await
+    }
+
+    pub async fn decoded_frames(&self) -> u64 {
+        let script = "return witness.total('video', 'framesDecoded');";
+        let total = self.client.execute(script, Vec::new()).await.expect("statistics");
+        total.as_u64().expect("a count")
     }
 
     /// Waits until frames of someone's video are decoded, and ever more of them.
@@ -188,6 +189,10 @@ impl Drop for Driver {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().expect("a text")
 }
 
 /// `ChromeDriver was started successfully on port 41397.`

@@ -34,7 +34,9 @@ async fn a_hanging_endpoint_delays_no_other() {
 
 #[tokio::test]
 async fn what_an_endpoint_refuses_comes_again_in_order() {
-    for status in [StatusCode::UNAUTHORIZED, StatusCode::NOT_FOUND, StatusCode::INTERNAL_SERVER_ERROR, StatusCode::FOUND] {
+    for status in
+        [StatusCode::UNAUTHORIZED, StatusCode::NOT_FOUND, StatusCode::INTERNAL_SERVER_ERROR, StatusCode::FOUND]
+    {
         let backend = Backend::start().await;
         backend.answer(Answer::Refuse(status));
         let site = Site::new(&[&backend]);

@@ -27,7 +27,8 @@ impl Scene {
 
     /// alice calls bob, whose phone rings.
     async fn ring(&mut self) -> (String, Value) {
-        let (call, room) = place(&mut self.alice, json!({"userIdList": ["bob"], "callMediaType": 1, "userData": "x"})).await;
+        let (call, room) =
+            place(&mut self.alice, json!({"userIdList": ["bob"], "callMediaType": 1, "userData": "x"})).await;
         let received = self.bob.expect("onCallReceived", &call).await;
         assert_eq!(
             received,
@@ -254,7 +255,10 @@ async fn malformed_frames_are_answered_and_harm_nobody() {
 #[tokio::test]
 async fn a_frame_that_is_too_long_ends_that_connection_alone() {
     let mut scene = Scene::set().await;
-    scene.bob.send(format!(r#"{{"jsonrpc":"2.0","id":1,"method":"ping","params":{{"x":"{}"}}}}"#, "x".repeat(70_000))).await;
+    scene
+        .bob
+        .send(format!(r#"{{"jsonrpc":"2.0","id":1,"method":"ping","params":{{"x":"{}"}}}}"#, "x".repeat(70_000)))
+        .await;
     scene.bob.expect_closed().await;
     scene.alice.ask("ping", json!({})).await;
     scene.alice.expect_nothing_more().await;

@@ -4,7 +4,6 @@
 
 mod backend;
 mod browser;
-mod browsers;
 mod calls;
 mod delivery;
 mod doors;

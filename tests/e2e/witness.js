@@ -49,11 +49,13 @@ window.witness = {
     return (await received("audio")).some((stats) => stats.audioLevel > 0 && stats.totalAudioEnergy > 0);
   },
 
-  /** By name, the oldest first; the list may be in either order, which its numbers tell. */
+  total,
+
+  /** What the person sees listed: names and payloads, the oldest first. */
   events() {
     return [...document.querySelectorAll("#events li[data-event]")]
-      .map((line) => line.dataset.event)
-      .filter((name) => !telemetry.includes(name));
+      .map((line) => ({ name: line.dataset.event, payload: JSON.parse(line.querySelector("pre").textContent) }))
+      .filter(({ name }) => !telemetry.includes(name));
   },
 
   /** For the message of a failing test. */
