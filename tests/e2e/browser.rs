@@ -46,7 +46,7 @@ const WITNESS: &str = include_str!("witness.js");
 /// One browser with one page; it ends with its value.
 pub struct Browser {
     client: Client,
-    driver: Driver,
+    _driver: Driver,
     name: String,
     _profile: TempDir,
 }
@@ -76,7 +76,7 @@ impl Browser {
             .update_timeouts(TimeoutConfiguration::new(Some(DEADLINE), Some(DEADLINE), None))
             .await
             .expect("timeouts are set");
-        let browser = Self { client, driver, name: name.to_owned(), _profile: profile };
+        let browser = Self { client, _driver: driver, name: name.to_owned(), _profile: profile };
         browser.client.goto(&format!("{page}?name={name}")).await.expect("the page loads");
         browser.client.execute(WITNESS, Vec::new()).await.expect("the witness is told");
         browser.wait_for("the call buttons", "witness.usable('#call-video')").await;

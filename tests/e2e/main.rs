@@ -7,6 +7,7 @@ mod browser;
 mod calls;
 mod delivery;
 mod doors;
+mod operator;
 mod resume;
 mod rpc;
 mod server;

@@ -79,11 +79,7 @@ impl Site {
         String::from_utf8(output.stdout).expect("a ticket is ASCII").trim().to_owned()
     }
 
-    /// What was logged so far, by every process of this folder.
-    pub fn log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("server.log")).unwrap_or_default()
-    }
-
+    /// Where its files are.
     pub fn path(&self) -> &std::path::Path {
         self.folder.path()
     }
@@ -95,10 +91,10 @@ impl Site {
         command
     }
 
+    /// The program itself, with nothing of this machine's configuration.
     pub fn program(&self) -> Command {
         let mut command = Command::new(binary());
         command.current_dir(self.folder.path());
-        // The machine's own settings are not this test's.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CALLISTO_")) {
             command.env_remove(name);
         }
