@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::base::EndpointId;
 use crate::event::EventKind;
 
 #[derive(Debug, Clone, Deserialize)]
@@ -151,9 +150,9 @@ pub struct Webhooks {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Endpoint {
-    /// Stable name; `None`: made from the URL.
+    /// Stable name; empty: made from the URL.
     #[serde(default)]
-    pub id: Option<EndpointId>,
+    pub id: String,
     #[serde(deserialize_with = "text::web_url")]
     pub url: url::Url,
     #[serde(deserialize_with = "text::signing_secret")]
