@@ -72,7 +72,7 @@ fn media<'a>(labels: &'a [String], user: &str) -> Vec<&'a str> {
     labels.iter().map(String::as_str).filter(|label| of_user(label)).collect()
 }
 
-fn sorted<'a>(mut labels: Vec<&'a str>) -> Vec<&'a str> {
+fn sorted(mut labels: Vec<&str>) -> Vec<&str> {
     labels.sort_unstable();
     labels
 }
