@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -13,27 +13,34 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
 use crate::api::io::{Readiness, health, metrics as metrics_routes};
-use crate::base::{EndpointId, SessionId, UserId};
+use crate::base::{CallId, EndpointId, EventId, SessionId, Timestamp, UserId};
 use crate::call::{Call, Limits};
 use crate::config::Config;
 use crate::config::io::Secrets;
-use crate::control::io::{Clock, Handle, Outward};
+use crate::control::io::{Clock, Handle, Outward, entropy};
 use crate::control::{Input, Message, Restored, Settings, State, Turn};
+use crate::event::{Event, Fact, TelemetryEnvelope};
 use crate::ledger::io::{Health, Store, Told, Writer, WriterHandle, WriterNews};
-use crate::ledger::{Append, Record};
+use crate::ledger::{self, Append};
 use crate::media::io::Plane;
 use crate::media::{self, Command, Report, ShardSnapshot, Thresholds};
-use crate::metrics::Metrics;
+use crate::metrics::{DeliveryResult, Metrics};
 use crate::signal::io::registry::Registry;
 use crate::signal::io::ws::{self, Door};
 use crate::signal::token::TokenKey;
 use crate::ticket::{Ticket, TicketKey};
 use crate::web;
+use crate::webhook::endpoint::Roster;
+use crate::webhook::io::{ClientSettings, Deliverer, DelivererHandle, Parts};
+use crate::webhook::record::{LanePage, LaneRow, LaneSave, Record, StoredEvent};
+use crate::webhook::{Observation, Settings as DeliverySettings};
 
 /// Reports of all shards on their way to control. Shards never wait: what does not fit is kept by them, newest value first.
 const REPORT_QUEUE: usize = 4096;
 /// Time for the last facts to reach a disk that makes trouble.
 const CLOSE_LEDGER_WITHIN: Duration = Duration::from_secs(10);
+/// Time for requests that are under way when the node stops; what is left is delivered by the next start.
+const STOP_DELIVERY_WITHIN: Duration = Duration::from_secs(5);
 /// The try-a-call page's tickets are good for a day.
 const TRY_TICKET_LIFETIME: Duration = Duration::from_secs(86_400);
 
@@ -54,6 +61,7 @@ struct Node {
     control: Handle,
     control_thread: std::thread::JoinHandle<()>,
     plane: Arc<Plane>,
+    deliverer: Deliverer,
     writer: Writer<Then>,
 }
 
@@ -61,6 +69,7 @@ struct Node {
 struct Then {
     tells: Vec<(SessionId, Message)>,
     after: Vec<Command>,
+    telemetry: Vec<TelemetryEnvelope>,
 }
 
 impl Node {
@@ -75,17 +84,29 @@ impl Node {
         let registry = Arc::new(Registry::new(TokenKey::new(&secrets.app_secret.0)));
         let readiness = Arc::new(Readiness::default());
         let (health_in, ledger_health) = watch::channel(Health::Writable);
+        let delivery = Arc::new(OnceLock::new());
         let told = Outcome {
             registry: registry.clone(),
             plane: plane.clone(),
+            delivery: delivery.clone(),
             metrics: metrics.clone(),
             health: health_in,
         };
         let writer = Writer::start(store.clone(), told)?;
+        let deliverer = start_delivery(&config, &store, writer.handle(), clock, &metrics)?;
+        let _ = delivery.set(deliverer.handle());
 
         let (control, inputs) = Handle::new();
         let state = State::new(settings(&config, plane.shards()));
-        let outward = Node::outward(&plane, writer.handle(), &readiness, &metrics);
+        let outward = Inside {
+            plane: plane.clone(),
+            writer: writer.handle(),
+            delivery: deliverer.handle(),
+            store: store.clone(),
+            clock,
+            readiness: readiness.clone(),
+            metrics: metrics.clone(),
+        };
         let control_thread = spawn_control(state, clock, inputs, reports, outward)?;
         tokio::spawn(follow_health(ledger_health, control.clone()));
         restore(&store, &control).await?;
@@ -105,17 +126,7 @@ impl Node {
         announce(&public, &admin, &plane)?;
         let servers = vec![serve(public, public_routes), serve(admin, admin_routes)];
         readiness.set(true);
-        Ok(Self { servers, readiness, registry, control, control_thread, plane, writer })
-    }
-
-    fn outward(plane: &Arc<Plane>, writer: WriterHandle<Then>, readiness: &Arc<Readiness>, metrics: &Metrics) -> Inside {
-        Inside {
-            plane: plane.clone(),
-            writer,
-            endpoints: Arc::new([]),
-            readiness: readiness.clone(),
-            metrics: metrics.clone(),
-        }
+        Ok(Self { servers, readiness, registry, control, control_thread, plane, deliverer, writer })
     }
 
     /// Nothing that was told is lost: doors close first, then control ends, then what it gave out is stored.
@@ -131,6 +142,7 @@ impl Node {
         if tokio::task::spawn_blocking(move || control_thread.join()).await.is_err() {
             tracing::error!("control had failed");
         }
+        self.deliverer.shutdown(STOP_DELIVERY_WITHIN).await;
         let unstored = self.writer.close(CLOSE_LEDGER_WITHIN).await;
         if unstored.0 > 0 {
             tracing::error!(turns = unstored.0, "the record could not be written to the end");
@@ -145,21 +157,23 @@ impl Node {
 struct Inside {
     plane: Arc<Plane>,
     writer: WriterHandle<Then>,
-    endpoints: Arc<[EndpointId]>,
+    delivery: DelivererHandle,
+    store: Arc<Store>,
+    clock: Clock,
     readiness: Arc<Readiness>,
     metrics: Metrics,
 }
 
 impl Outward for Inside {
     async fn turn(&mut self, turn: Turn) {
-        let Turn { media, facts, states, tells, after, telemetry: _ } = turn;
+        let Turn { media, facts, states, tells, after, telemetry } = turn;
         for command in media {
             send(&self.plane, command);
         }
-        let mut append = Append { lanes: self.endpoints.clone(), ..Append::default() };
+        let mut append = Append { lanes: self.delivery.enabled(), ..Append::default() };
         for fact in &facts {
             self.metrics.fact(fact.event.kind());
-            append.records.push(Record {
+            append.records.push(ledger::Record {
                 call: fact.call,
                 seq: fact.seq,
                 kind: fact.event.kind(),
@@ -174,10 +188,12 @@ impl Outward for Inside {
                 None => append.closed.push(state.call),
             }
         }
-        if append.is_empty() && tells.is_empty() && after.is_empty() {
+        let telemetry: Vec<TelemetryEnvelope> =
+            telemetry.into_iter().map(|(call, event)| self.telemetry(call, event)).collect();
+        if append.is_empty() && tells.is_empty() && after.is_empty() && telemetry.is_empty() {
             return;
         }
-        let turn = crate::ledger::Turn { append, then: Then { tells, after } };
+        let turn = ledger::Turn { append, then: Then { tells, after, telemetry } };
         if self.writer.submit(turn).await.is_err() {
             tracing::error!("the record is closed; a turn is lost");
         }
@@ -192,6 +208,23 @@ impl Outward for Inside {
         let begun = state.calls().filter(|room| room.call.begun().is_some()).count();
         self.metrics.calls_by_state(state.calls().count() - begun, begun);
         self.metrics.sessions(state.session_count());
+        self.metrics.ledger_size(self.store.size());
+        self.observe_delivery();
+    }
+}
+
+impl Inside {
+    fn telemetry(&self, call: CallId, event: Event) -> TelemetryEnvelope {
+        let time = self.clock.now();
+        TelemetryEnvelope { id: EventId::new(time, entropy()), call, time, event }
+    }
+
+    fn observe_delivery(&self) {
+        let (now, backlog) = (self.clock.now(), self.store.backlog());
+        for endpoint in self.delivery.status().iter() {
+            let pending = backlog.get(&endpoint.id).copied().unwrap_or_default();
+            self.metrics.pending(&endpoint.id, pending, endpoint.oldest.map(|oldest| now.since(oldest)));
+        }
     }
 }
 
@@ -199,12 +232,20 @@ impl Outward for Inside {
 struct Outcome {
     registry: Arc<Registry>,
     plane: Arc<Plane>,
+    /// Set before anything can be told.
+    delivery: Arc<OnceLock<DelivererHandle>>,
     metrics: Metrics,
     health: watch::Sender<Health>,
 }
 
 impl Told<Then> for Outcome {
-    fn told(&mut self, turn: crate::ledger::Turn<Then>) {
+    fn told(&mut self, turn: ledger::Turn<Then>) {
+        if let Some(delivery) = self.delivery.get() {
+            turn.append.calls().for_each(|call| delivery.stored(call));
+            for event in turn.then.telemetry {
+                delivery.telemetry(event.call, event.event.kind(), event.id, event.to_json().into());
+            }
+        }
         for (session, message) in &turn.then.tells {
             self.registry.deliver(*session, message);
         }
@@ -218,12 +259,123 @@ impl Told<Then> for Outcome {
             WriterNews::Committed(committed) => self.metrics.ledger_commit(committed.took, committed.facts),
             WriterNews::Failing(error) => {
                 tracing::error!(%error, "the record cannot be written: no new calls until it can");
+                self.metrics.ledger_failing();
                 self.health.send_replace(Health::Failing);
             }
             WriterNews::Recovered => {
                 tracing::warn!("the record can be written again");
+                self.metrics.ledger_recovered();
                 self.health.send_replace(Health::Writable);
             }
+        }
+    }
+}
+
+/// The record as delivery sees it.
+struct StoredRecord {
+    store: Arc<Store>,
+    writer: WriterHandle<Then>,
+}
+
+impl Record for StoredRecord {
+    fn lanes(&self, endpoint: &EndpointId, after: Option<CallId>, limit: usize) -> anyhow::Result<LanePage> {
+        let page = self.store.lanes(endpoint, after, limit)?;
+        let lanes = page.lanes.into_iter().map(|(call, row)| (call, delivery_row(row))).collect();
+        Ok(LanePage { lanes, next: page.next })
+    }
+
+    fn lane(&self, endpoint: &EndpointId, call: CallId) -> anyhow::Result<Option<LaneRow>> {
+        Ok(self.store.lane(endpoint, call)?.map(delivery_row))
+    }
+
+    fn events(&self, call: CallId, from: u64, limit: usize) -> anyhow::Result<Vec<StoredEvent>> {
+        let event = |fact: ledger::Record| StoredEvent {
+            seq: fact.seq,
+            id: Fact::id_of(fact.call, fact.seq, fact.time),
+            kind: fact.kind,
+            time: fact.time,
+            body: fact.body,
+        };
+        Ok(self.store.facts(call, from.saturating_sub(1), limit)?.into_iter().map(event).collect())
+    }
+
+    fn save(&self, rows: Vec<LaneSave>, saved: Box<dyn FnOnce() + Send>) {
+        let row = |save: LaneSave| ledger::LaneSave {
+            endpoint: save.endpoint,
+            call: save.call,
+            row: ledger::LaneRow { next: save.row.next, state: save.row.memory },
+            dead: save
+                .dead
+                .into_iter()
+                .map(|letter| ledger::DeadRow { from: letter.seq, to: letter.seq, time: letter.time, why: letter.why })
+                .collect(),
+        };
+        self.writer.save_lanes(rows.into_iter().map(row).collect(), saved);
+    }
+}
+
+fn delivery_row(row: ledger::LaneRow) -> LaneRow {
+    LaneRow { next: row.next, memory: row.state }
+}
+
+fn start_delivery(
+    config: &Config,
+    store: &Arc<Store>,
+    writer: WriterHandle<Then>,
+    clock: Clock,
+    metrics: &Metrics,
+) -> anyhow::Result<Deliverer> {
+    let webhooks = &config.webhooks;
+    let roster = Roster::read(&webhooks.endpoints, &webhooks.allow_private);
+    for (place, why) in &roster.refused {
+        tracing::error!(place, %why, "an endpoint of webhooks.endpoints is left out");
+    }
+    for endpoint in &roster.endpoints {
+        metrics.declare_endpoint(&endpoint.id);
+    }
+    let metrics = metrics.clone();
+    let mut seed = [0; 8];
+    seed.copy_from_slice(&entropy()[..8]);
+    Deliverer::start(Parts {
+        record: StoredRecord { store: store.clone(), writer },
+        endpoints: roster.endpoints,
+        settings: DeliverySettings { max_in_flight: webhooks.max_in_flight, ..DeliverySettings::default() },
+        client: ClientSettings { timeout: webhooks.timeout, allow_private: webhooks.allow_private.clone() },
+        now: Box::new(move || clock.now()),
+        observe: Box::new(move |observation| observe_delivery(&metrics, observation)),
+        runtime: tokio::runtime::Handle::current(),
+        seed: u64::from_be_bytes(seed),
+    })
+}
+
+/// Counts what became of a request, and logs what an operator should look at.
+fn observe_delivery(metrics: &Metrics, observation: Observation) {
+    match observation {
+        Observation::Delivered { endpoint, attempt, latency, .. } => {
+            if attempt > 1 {
+                metrics.delivery(&endpoint, DeliveryResult::Retried);
+            }
+            metrics.delivery(&endpoint, DeliveryResult::Delivered { latency });
+        }
+        Observation::Failed { endpoint, call, kind, attempt, why, retry_at } => {
+            if attempt > 1 {
+                metrics.delivery(&endpoint, DeliveryResult::Retried);
+            }
+            metrics.delivery(&endpoint, DeliveryResult::Failed);
+            let retry_at = retry_at.map(|at| at.to_string());
+            tracing::warn!(%endpoint, %call, %kind, attempt, why, retry_at, "a webhook was not taken");
+        }
+        Observation::Parked { endpoint, call, seq, why } => {
+            metrics.delivery(&endpoint, DeliveryResult::Dead);
+            tracing::error!(%endpoint, %call, seq, why, "an event could not be delivered and is kept as a dead letter");
+        }
+        Observation::GapDropped { endpoint, call } => {
+            tracing::error!(%endpoint, %call, "not even the gap could be told");
+        }
+        Observation::CircuitOpened { endpoint } => tracing::warn!(%endpoint, "an endpoint fails; single probes only"),
+        Observation::CircuitClosed { endpoint } => tracing::info!(%endpoint, "an endpoint works again"),
+        Observation::Disabled { endpoint } => {
+            tracing::error!(%endpoint, "an endpoint answered 410 Gone and is disabled");
         }
     }
 }
