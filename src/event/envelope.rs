@@ -112,13 +112,15 @@ struct Envelope<'a> {
     data: &'a Map<String, Value>,
 }
 
+/// A fact's id, the same in every retry and replay: made of the fact's time, its call and its number.
+pub fn fact_id(call: CallId, seq: u64, time: Timestamp) -> EventId {
+    let call_bits = call.as_u128() & 0xffff_ffff_ffff;
+    EventId::from_u128(u128::from(time.as_millis()) << 80 | call_bits << 32 | u128::from(seq & 0xffff_ffff))
+}
+
 impl Fact {
-    /// The same in every retry and replay: made of the fact's time, its call and its number.
     pub fn id(&self) -> EventId {
-        let call_bits = self.call.as_u128() & 0xffff_ffff_ffff;
-        EventId::from_u128(
-            u128::from(self.time.as_millis()) << 80 | call_bits << 32 | u128::from(self.seq & 0xffff_ffff),
-        )
+        fact_id(self.call, self.seq, self.time)
     }
 
     /// The JSON that every endpoint gets, byte for byte.
