@@ -56,6 +56,8 @@ pub struct Memory {
 struct Tries {
     failed: u32,
     since: Timestamp,
+    /// When the last one failed.
+    last: Timestamp,
     due: Timestamp,
     /// Since when the endpoint has taken other calls' events while it refused this one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -119,8 +121,8 @@ pub struct Failing<'a> {
     pub now: Timestamp,
     pub patience: Patience,
     pub draw: Draw,
-    /// The endpoint took another event since this head's last attempt.
-    pub endpoint_alive: bool,
+    /// When the endpoint last took an event of any call.
+    pub last_success: Option<Timestamp>,
     pub why: &'a str,
     /// The name of the gap, should there be one.
     pub gap_id: EventId,
@@ -196,6 +198,11 @@ impl Lane {
         was_idle
     }
 
+    /// More events were read than the one at the head.
+    pub fn has_ahead(&self) -> bool {
+        !self.ahead.is_empty()
+    }
+
     /// Its pause is over, or cut short. True: it was waiting and is due.
     pub fn wake(&mut self) -> bool {
         let waited = matches!(self.phase, Phase::Waiting { .. });
@@ -265,19 +272,19 @@ impl Lane {
 
     /// The head was not taken.
     pub fn fail(&mut self, failing: Failing<'_>) -> Failed {
-        let Failing { now, patience, draw, endpoint_alive, why, gap_id } = failing;
+        let Failing { now, patience, draw, last_success, why, gap_id } = failing;
         let tries = self.memory.tries;
         let failed = tries.map_or(0, |tries| tries.failed) + 1;
         let since = tries.map_or(now, |tries| tries.since);
         let refused_since = match tries {
-            Some(tries) if endpoint_alive => Some(tries.refused_since.unwrap_or(now)),
+            Some(tries) if last_success > Some(tries.last) => Some(tries.refused_since.unwrap_or(now)),
             _ => None,
         };
         let poisoned = refused_since.is_some_and(|since| now.since(since) >= patience.poisoned_after);
         self.forget();
         match schedule::next(Attempts { failed, since }, now, patience.give_up_after, draw) {
             Next::RetryAt(due) if !poisoned => {
-                self.memory.tries = Some(Tries { failed, since, due, refused_since });
+                self.memory.tries = Some(Tries { failed, since, last: now, due, refused_since });
                 self.phase = Phase::Waiting { until: due };
                 Failed::RetryAt(due)
             }
@@ -360,7 +367,7 @@ mod tests {
             now,
             patience: PATIENCE,
             draw: Draw { jitter: Jitter::from_random(u64::MAX / 2), retry_after: None },
-            endpoint_alive,
+            last_success: endpoint_alive.then_some(now),
             why: "status 500",
             gap_id: EventId::from_u128(99),
         }
