@@ -4,11 +4,79 @@
 //! [`Command`]s and hears of it in [`Report`]s, both plain values over bounded queues.
 
 pub mod command;
+pub mod demux;
 pub mod export;
+pub mod io;
+pub mod keyframe;
+pub mod member;
+pub mod negotiate;
+pub mod payload;
+pub mod peer;
+pub mod publish;
+pub mod quality;
 pub mod report;
+pub mod rewrite;
+pub mod room;
+pub mod route;
+#[cfg(test)]
+mod scenarios;
+pub mod select;
+pub mod shard;
+#[cfg(test)]
+mod sim;
+pub mod slot;
+pub mod slots;
+pub mod speaker;
+pub mod switch;
+pub mod telemetry;
+pub mod timers;
+
+use std::net::IpAddr;
+use std::time::Duration;
 
 pub use command::{Command, SlotWish};
 pub use export::ShardSnapshot;
-pub use report::{
-    Cause, Connection, Direction, EncodingState, OfferError, PeerQuality, Report, SlotAssignment,
-};
+pub use quality::Thresholds;
+pub use report::{Cause, Connection, Direction, EncodingState, OfferError, PeerQuality, Report, SlotAssignment};
+
+/// How the media plane behaves; the same for every shard.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The addresses clients reach this machine at; each becomes an ICE candidate with the shard's own port.
+    pub addresses: Vec<IpAddr>,
+    /// With more speakers than audio slots, how many of the loudest are forwarded.
+    pub loudest: usize,
+    /// Peers one shard serves.
+    pub max_peers: usize,
+    /// M-lines one client may offer.
+    pub max_media_lines: usize,
+    pub volume_interval: Duration,
+    pub quality_interval: Duration,
+    pub thresholds: Thresholds,
+    /// A source that sent nothing for so long does not flow.
+    pub silent_after: Duration,
+    /// A peer of which nothing was heard for so long is [`Connection::Silent`] and its quality Down.
+    pub down_after: Duration,
+    /// A peer of which nothing was heard for so long is given up: nothing is sent without the client's consent (RFC 7675).
+    pub close_after: Duration,
+    /// Estimate the bandwidth to peers that receive video, and pace what they are sent.
+    pub estimate_bandwidth: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            addresses: vec![IpAddr::from([127, 0, 0, 1])],
+            loudest: 4,
+            max_peers: 1000,
+            max_media_lines: 64,
+            volume_interval: Duration::from_millis(300),
+            quality_interval: Duration::from_secs(2),
+            thresholds: Thresholds::default(),
+            silent_after: Duration::from_secs(2),
+            down_after: Duration::from_secs(4),
+            close_after: Duration::from_secs(30),
+            estimate_bandwidth: false,
+        }
+    }
+}

@@ -2,6 +2,7 @@
 //! `SIM_SEED=n cargo test --test sim` runs that seed alone, `SIM_RUNS=n` more or fewer of them.
 
 mod calls;
+mod contract;
 mod rules;
 mod world;
 

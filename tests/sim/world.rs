@@ -1,6 +1,6 @@
 //! A world around control: users with devices, their calls as clients would know them, a clock.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use callisto::base::{CallId, PeerId, SessionId, Timestamp, UserId};
@@ -24,7 +24,8 @@ pub struct World {
     stored: BTreeMap<CallId, (Vec<u8>, Timestamp)>,
     /// Peers that the media plane would have.
     pub peers: Vec<PeerId>,
-    pub answered: HashMap<u64, bool>,
+    /// How long tickets last; at random when not set.
+    pub expire_after: Option<Duration>,
     last: u64,
 }
 
@@ -57,7 +58,7 @@ impl World {
             devices: Vec::new(),
             stored: BTreeMap::new(),
             peers: Vec::new(),
-            answered: HashMap::new(),
+            expire_after: None,
             last: 0,
         }
     }
@@ -85,8 +86,7 @@ impl World {
         }
         for command in &turn.media {
             match command {
-                Command::Offer { peer, request, .. } => {
-                    self.answered.insert(*request, false);
+                Command::Offer { peer, .. } => {
                     if !self.peers.contains(peer) {
                         self.peers.push(*peer);
                     }
@@ -116,7 +116,8 @@ impl World {
         let connection = ConnectionId(self.number());
         let session = session.unwrap_or_else(|| SessionId::from_u128(u128::from(self.last)));
         self.devices.retain(|device| device.session != session);
-        let expires = self.now + Duration::from_secs(self.random.below(2000) + 1);
+        let lifetime = self.expire_after.unwrap_or_else(|| Duration::from_secs(self.random.below(2000) + 1));
+        let expires = self.now + lifetime;
         let request = RequestId(self.number().into());
         let log_in = LogIn { session, connection, request, user: user.clone(), expires, grant: None };
         self.devices.push(Device { user: user.clone(), session, connection: Some(connection) });
@@ -125,16 +126,25 @@ impl World {
 
     /// Kills the node and starts another one on what was stored.
     pub fn crash(&mut self) {
-        self.state = State::new(self.settings.clone());
-        self.peers.clear();
-        self.answered.clear();
-        for device in &mut self.devices {
-            device.connection = None;
-        }
+        self.restart();
         for (snapshot, last_seen) in self.stored.clone().into_values() {
             let call = serde_json::from_slice(&snapshot).expect("what was stored can be read");
             self.apply(Input::Restored(Restored { call, last_seen }));
         }
+    }
+
+    /// A node that knows nothing yet.
+    pub fn restart(&mut self) {
+        self.state = State::new(self.settings.clone());
+        self.peers.clear();
+        for device in &mut self.devices {
+            device.connection = None;
+        }
+    }
+
+    /// What the ledger holds of a call, and since when.
+    pub fn stored_call(&self, call: CallId) -> (Vec<u8>, Timestamp) {
+        self.stored[&call].clone()
     }
 
     /// Time passes, with everything that falls due in between.

@@ -1,0 +1,260 @@
+//! What a peer sends: tracks, their encodings, and when their pictures and sounds were captured.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use str0m::media::{Mid, Rid};
+
+use super::keyframe::KeyFrameGate;
+use super::select::{self, Candidate};
+use crate::base::Source;
+
+/// Encodings of one track; browsers send three.
+pub const MAX_ENCODINGS: usize = 4;
+
+/// An encoding whose last packet is older does not flow. Shorter takes a slow screen share for a stopped one.
+const ENCODING_STALLS_AFTER: Duration = Duration::from_millis(1500);
+
+/// One thing a peer sends.
+#[derive(Debug)]
+pub struct Track {
+    pub mid: Mid,
+    pub source: Source,
+    pub encodings: Vec<Encoding>,
+    arrived_at: Option<Instant>,
+    flowing: bool,
+}
+
+/// One stream of a track.
+#[derive(Debug)]
+pub struct Encoding {
+    pub rid: Option<Rid>,
+    pub ssrc: u32,
+    pub gate: KeyFrameGate,
+    pub report: Option<SenderReport>,
+    arrived_at: Instant,
+    rate: Rate,
+}
+
+/// The publisher's own pairing of its clock with the stream's timestamps (RFC 3550, 6.4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SenderReport {
+    pub ntp: SystemTime,
+    pub timestamp: u32,
+}
+
+impl Track {
+    pub fn new(mid: Mid, source: Source) -> Self {
+        Self { mid, source, encodings: Vec::new(), arrived_at: None, flowing: false }
+    }
+
+    /// The index of the encoding named `rid`, made when it is new; `None` when there are too many.
+    pub fn encoding(&mut self, rid: Option<Rid>, now: Instant) -> Option<usize> {
+        if let Some(index) = self.encodings.iter().position(|e| e.rid == rid) {
+            return Some(index);
+        }
+        if self.encodings.len() == MAX_ENCODINGS {
+            return None;
+        }
+        self.encodings.push(Encoding {
+            rid,
+            ssrc: 0,
+            gate: KeyFrameGate::default(),
+            report: None,
+            arrived_at: now,
+            rate: Rate::new(now),
+        });
+        Some(self.encodings.len() - 1)
+    }
+
+    /// A packet came. True: the track was not flowing before it.
+    pub fn arrived(&mut self, encoding: usize, ssrc: u32, bytes: usize, now: Instant) -> bool {
+        let encoding = &mut self.encodings[encoding];
+        encoding.ssrc = ssrc;
+        encoding.arrived_at = now;
+        encoding.rate.add(bytes, now);
+        self.arrived_at = Some(now);
+        !std::mem::replace(&mut self.flowing, true)
+    }
+
+    /// True: the track flowed and has been silent for `silent_after`.
+    pub fn fell_silent(&mut self, silent_after: Duration, now: Instant) -> bool {
+        let silent = self.arrived_at.is_none_or(|at| now >= at + silent_after);
+        silent && std::mem::replace(&mut self.flowing, false)
+    }
+
+    pub fn is_flowing(&self) -> bool {
+        self.flowing
+    }
+
+    /// The encoding a slot that now shows `present` should show.
+    pub fn select(&self, present: Option<usize>, now: Instant) -> Option<usize> {
+        let mut candidates = [Candidate { flowing: false, bitrate: 0 }; MAX_ENCODINGS];
+        for (candidate, encoding) in candidates.iter_mut().zip(&self.encodings) {
+            *candidate = Candidate {
+                flowing: encoding.rate.ever && now < encoding.arrived_at + ENCODING_STALLS_AFTER,
+                bitrate: encoding.rate.per_second,
+            };
+        }
+        select::select(&candidates[..self.encodings.len()], present)
+    }
+}
+
+/// Bits per second over half-second windows.
+#[derive(Debug)]
+struct Rate {
+    ever: bool,
+    since: Instant,
+    bits: u64,
+    per_second: u64,
+}
+
+impl Rate {
+    const WINDOW: Duration = Duration::from_millis(500);
+
+    fn new(now: Instant) -> Self {
+        Self { ever: false, since: now, bits: 0, per_second: 0 }
+    }
+
+    fn add(&mut self, bytes: usize, now: Instant) {
+        self.ever = true;
+        self.bits += bytes as u64 * 8;
+        let span = now.saturating_duration_since(self.since);
+        if span >= Self::WINDOW {
+            self.per_second = (self.bits as f64 / span.as_secs_f64()) as u64;
+            self.since = now;
+            self.bits = 0;
+        }
+    }
+}
+
+/// Where a publisher's wall clock stands against this server's, so that what it captured at one moment leaves with one wallclock whatever
+/// path it took: lip sync.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CaptureClock {
+    anchor: Option<Anchor>,
+}
+
+/// The publisher's clock showed `ntp` when ours was at `at`, as far as the quickest report tells.
+#[derive(Debug, Clone, Copy)]
+struct Anchor {
+    ntp: SystemTime,
+    at: Instant,
+}
+
+impl CaptureClock {
+    /// A report later than foreseen by more is a clock that was set, not a slow network.
+    const CLOCK_WAS_SET: Duration = Duration::from_secs(1);
+    /// How fast the anchor follows reports that come late: the drift of two quartz clocks.
+    const DRIFT_PER_MILLION: u32 = 100;
+    /// A capture time further from the arrival is not believed.
+    const MAX_AGE: Duration = Duration::from_secs(5);
+
+    /// A sender report with this NTP time arrived.
+    pub fn note(&mut self, ntp: SystemTime, now: Instant) {
+        let fresh = Anchor { ntp, at: now };
+        let Some((anchor, foreseen)) = self.anchor.and_then(|anchor| Some((anchor, anchor.instant_of(ntp)?))) else {
+            self.anchor = Some(fresh);
+            return;
+        };
+        let late = now.saturating_duration_since(foreseen);
+        let early = foreseen.saturating_duration_since(now);
+        if early > Duration::ZERO || late > Self::CLOCK_WAS_SET {
+            self.anchor = Some(fresh);
+        } else {
+            let drift = now.saturating_duration_since(anchor.at) * Self::DRIFT_PER_MILLION / 1_000_000;
+            self.anchor = Some(Anchor { ntp, at: foreseen + late.min(drift) });
+        }
+    }
+
+    /// When, by our clock, a packet with `timestamp` that arrived at `now` was captured. Never after its arrival.
+    pub fn captured(&self, report: Option<SenderReport>, timestamp: u32, clock_rate: u32, now: Instant) -> Instant {
+        let at = || {
+            let report = report?;
+            let ticks = i64::from(timestamp.wrapping_sub(report.timestamp) as i32);
+            let span = Duration::from_micros(ticks.unsigned_abs() * 1_000_000 / u64::from(clock_rate));
+            let ntp = if ticks < 0 { report.ntp.checked_sub(span) } else { report.ntp.checked_add(span) };
+            self.anchor?.instant_of(ntp?)
+        };
+        at().filter(|at| *at <= now && now.duration_since(*at) <= Self::MAX_AGE).unwrap_or(now)
+    }
+}
+
+impl Anchor {
+    fn instant_of(&self, ntp: SystemTime) -> Option<Instant> {
+        match ntp.duration_since(self.ntp) {
+            Ok(after) => self.at.checked_add(after),
+            Err(before) => self.at.checked_sub(before.duration()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn a_track_flows_with_its_first_packet_and_ceases_after_the_silence() {
+        let start = Instant::now();
+        let mut track = Track::new("0".into(), Source::Camera);
+        assert!(!track.fell_silent(ms(2000), start), "it never flowed");
+        let encoding = track.encoding(None, start).unwrap();
+        assert!(track.arrived(encoding, 1, 1000, start));
+        assert!(!track.arrived(encoding, 1, 1000, start + ms(20)));
+        assert!(!track.fell_silent(ms(2000), start + ms(2019)));
+        assert!(track.fell_silent(ms(2000), start + ms(2020)));
+        assert!(!track.fell_silent(ms(2000), start + ms(9000)), "said once");
+        assert!(track.arrived(encoding, 1, 1000, start + ms(9000)));
+    }
+
+    #[test]
+    fn encodings_are_bounded_and_the_richest_that_flows_is_chosen() {
+        let start = Instant::now();
+        let mut track = Track::new("0".into(), Source::Camera);
+        for (rid, expected) in
+            [("a", Some(0)), ("b", Some(1)), ("a", Some(0)), ("c", Some(2)), ("d", Some(3)), ("e", None)]
+        {
+            assert_eq!(track.encoding(Some(rid.into()), start), expected);
+        }
+        for step in 0..100 {
+            let now = start + ms(step * 10);
+            track.arrived(0, 1, 100, now);
+            track.arrived(1, 2, 900, now);
+        }
+        assert_eq!(track.select(None, start + ms(1000)), Some(1));
+        track.arrived(0, 1, 100, start + ms(2600));
+        assert_eq!(track.select(Some(1), start + ms(2600)), Some(0), "the richer one stalled");
+    }
+
+    #[test]
+    fn sound_and_picture_of_one_moment_get_one_wallclock() {
+        let start = Instant::now() + Duration::from_secs(100);
+        let ntp = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let mut clock = CaptureClock::default();
+        clock.note(ntp, start + ms(40));
+        clock.note(ntp + ms(1000), start + ms(1010));
+        clock.note(ntp + ms(2000), start + ms(2300));
+        let audio = SenderReport { ntp: ntp + ms(1000), timestamp: 48_000 };
+        let video = SenderReport { ntp: ntp + ms(2000), timestamp: u32::MAX - 89_999 };
+        let now = start + ms(2500);
+        let sound = clock.captured(Some(audio), 96_000, 48_000, now);
+        let picture = clock.captured(Some(video), u32::MAX - 89_999, 90_000, now);
+        assert_eq!(sound, picture);
+        assert!(sound >= start + ms(2009) && sound <= start + ms(2012), "the quickest report is the base, drift apart");
+        assert_eq!(clock.captured(Some(video), 0, 90_000, now), now, "never after the arrival");
+        assert_eq!(clock.captured(None, 7, 90_000, now), now, "no report yet");
+    }
+
+    #[test]
+    fn an_absurd_report_is_not_believed() {
+        let now = Instant::now();
+        let mut clock = CaptureClock::default();
+        clock.note(SystemTime::UNIX_EPOCH, now);
+        clock.note(SystemTime::UNIX_EPOCH + Duration::from_secs(u64::from(u32::MAX)), now);
+        let report = SenderReport { ntp: SystemTime::UNIX_EPOCH, timestamp: 0 };
+        assert_eq!(clock.captured(Some(report), 5, 1, now + ms(1)), now + ms(1));
+    }
+}

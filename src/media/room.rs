@@ -1,0 +1,777 @@
+//! The peers of one call: what each sends goes to the slots of the others.
+//!
+//! A turn: commands, datagrams and due timers change members one by one; what arrived is collected; then [`Room::finish_turn`] goes receiver by
+//! receiver, writes all of the turn's packets to each, and drains it once.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::time::Instant;
+
+use str0m::bwe::Bitrate;
+use str0m::media::MediaKind;
+use str0m::rtp::RtpPacket;
+
+use super::Settings;
+use super::command::{Permissions, SlotWish};
+use super::demux::Names;
+use super::export::ShardSnapshot;
+use super::member::{Link, Member};
+use super::negotiate::Plan;
+use super::payload::Glimpse;
+use super::peer::{Datagram, Drain, Identity, Peer, PeerEvent, Refusal, StreamName, Unanswered};
+use super::publish::SenderReport;
+use super::report::{Connection, OfferError, PeerQuality, Report, SlotAssignment};
+use super::route::{Origin, Receiver, Routes};
+use super::slot::{Offered, Packet, Showing};
+use super::slots::{self, Candidate, Feed, Limits, Place};
+use super::switch::Stream;
+use super::timers::Timers;
+use crate::base::{PeerId, RoomKey, Source, Volume};
+
+/// First guess of the bandwidth to a client. Higher fills the first second with packets that a thin link loses.
+const FIRST_ESTIMATE: Bitrate = Bitrate::kbps(1000);
+
+/// Everything a turn makes, of all rooms of a shard.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    pub drain: Drain,
+    pub reports: VecDeque<Report>,
+    pub counts: ShardSnapshot,
+}
+
+/// What the room is served with.
+pub struct Turn<'a> {
+    pub now: Instant,
+    pub settings: &'a Settings,
+    pub identity: &'a Identity,
+    pub outbox: &'a mut Outbox,
+}
+
+/// A member that is gone, for the shard's directory.
+pub struct Gone {
+    pub seat: usize,
+    pub peer: PeerId,
+    pub names: Names,
+}
+
+/// The peers of one call.
+pub struct Room {
+    key: RoomKey,
+    seats: Vec<Option<Member>>,
+    routes: Routes,
+    timers: Timers,
+    /// What arrived in this turn, and whom it goes to.
+    arrived: Vec<Packet>,
+    pending: Vec<Pending>,
+    /// Members that were changed without a drain, or whose drain is due.
+    dirty: Vec<usize>,
+    ended: Vec<usize>,
+    gone: Vec<Gone>,
+    assignment: Assignment,
+    volumes_at: Instant,
+    volumes: Vec<(PeerId, Volume)>,
+    quality_at: Instant,
+    key_frames_at: Option<Instant>,
+    /// Key frames to be asked for at the end of the turn.
+    asks: Vec<(usize, StreamName)>,
+}
+
+/// Whether the slots are as they should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Assignment {
+    /// Everyone who could be shown is: who speaks does not matter.
+    Settled,
+    /// Somebody's slots are fewer than what could be in them.
+    Scarce,
+    Due,
+}
+
+/// The packets a receiver gets in this turn: for each of its slots, a range of what arrived.
+#[derive(Debug, Default)]
+struct Pending {
+    writes: Vec<(usize, Range<usize>)>,
+}
+
+impl Room {
+    pub fn new(key: RoomKey, settings: &Settings, now: Instant) -> Self {
+        Self {
+            key,
+            seats: Vec::new(),
+            routes: Routes::default(),
+            timers: Timers::default(),
+            arrived: Vec::new(),
+            pending: Vec::new(),
+            dirty: Vec::new(),
+            ended: Vec::new(),
+            gone: Vec::new(),
+            assignment: Assignment::Settled,
+            volumes_at: now + settings.volume_interval,
+            volumes: Vec::new(),
+            quality_at: now + settings.quality_interval,
+            key_frames_at: None,
+            asks: Vec::new(),
+        }
+    }
+
+    pub fn key(&self) -> RoomKey {
+        self.key
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.seats.iter().all(Option::is_none)
+    }
+
+    pub fn names_mut(&mut self, seat: usize) -> Option<&mut Names> {
+        self.seats.get_mut(seat)?.as_mut().map(|member| &mut member.names)
+    }
+
+    pub fn ufrag(&mut self, seat: usize) -> Option<String> {
+        self.seats.get_mut(seat)?.as_mut().map(|member| member.peer.ufrag())
+    }
+
+    pub fn peers(&self) -> impl Iterator<Item = PeerId> + '_ {
+        self.members().map(|(_, member)| member.id)
+    }
+
+    /// When [`Room::handle_timeout`] is wanted.
+    pub fn deadline(&self) -> Instant {
+        let ticks = self.volumes_at.min(self.quality_at);
+        let soonest = self.timers.next().map_or(ticks, |at| at.min(ticks));
+        self.key_frames_at.map_or(soonest, |at| at.min(soonest))
+    }
+
+    /// Adds what the members' streams repaired.
+    pub fn count_repairs(&self, counts: &mut ShardSnapshot) {
+        for (_, member) in self.members() {
+            member.gauge.repairs().add_to(counts);
+        }
+    }
+
+    /// The members that went in this turn.
+    pub fn take_gone(&mut self) -> Vec<Gone> {
+        std::mem::take(&mut self.gone)
+    }
+
+    /// A new peer, or a known one that has more to negotiate. Returns its seat and the answer.
+    pub fn handle_offer(
+        &mut self,
+        seat: Option<usize>,
+        peer: PeerId,
+        offer: Offer<'_>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(usize, String), OfferError> {
+        let plan = Plan::of(offer.sdp, offer.sources, turn.settings.max_media_lines)?;
+        let receives_video = plan.slots.iter().any(|slot| slot.kind == MediaKind::Video);
+        let mut fresh = None;
+        let member = match seat.and_then(|seat| self.seats[seat].as_mut()) {
+            Some(member) => member,
+            None => {
+                let estimate = (turn.settings.estimate_bandwidth && receives_video).then_some(FIRST_ESTIMATE);
+                let connection = Peer::new(turn.identity, estimate, turn.now);
+                fresh.insert(Member::new(peer, connection, offer.may_receive, turn.now))
+            }
+        };
+        let answer = match member.peer.answer(offer.sdp) {
+            Ok(answer) => answer,
+            Err(Unanswered::Refused(reason)) => return Err(OfferError::Invalid(reason)),
+            Err(Unanswered::Broken(reason)) => {
+                seat.into_iter().for_each(|seat| self.end(seat));
+                return Err(OfferError::Invalid(reason));
+            }
+        };
+        member.may_receive = offer.may_receive;
+        member.negotiated(&plan, &answer);
+        let answer = plan.label_pairs(&answer);
+        let seat = match fresh {
+            Some(member) => self.sit(member),
+            None => seat.expect("a known member has a seat"),
+        };
+        self.touch(seat);
+        self.assignment = Assignment::Due;
+        // The client learns of its slots even if nobody is in them.
+        self.member_mut(seat).version += 1;
+        self.report_slots(seat, turn);
+        Ok((seat, answer))
+    }
+
+    pub fn handle_forward(&mut self, seat: usize, source: Source, forward: bool, turn: &mut Turn<'_>) {
+        let member = self.member_mut(seat);
+        if member.muted[source as usize] != forward {
+            return;
+        }
+        member.muted[source as usize] = !forward;
+        if source == Source::Microphone && !forward {
+            member.voice.mute(turn.now);
+        }
+        self.restart_receivers(Origin { member: seat, source }, turn.now);
+        self.assignment = Assignment::Due;
+    }
+
+    pub fn handle_view(&mut self, seat: usize, slots: Vec<SlotWish>) {
+        self.member_mut(seat).wish(slots);
+        self.assignment = Assignment::Due;
+    }
+
+    /// The viewer knows who is in its slots: those of this version and before may flow.
+    pub fn handle_told(&mut self, seat: usize, version: u64, turn: &mut Turn<'_>) {
+        let slots = &mut self.member_mut(seat).slots;
+        let opened: Vec<usize> = (0..slots.len()).filter(|index| slots[*index].told(version)).collect();
+        if opened.is_empty() {
+            return;
+        }
+        self.compile_routes();
+        for slot in opened {
+            self.show(seat, slot, turn.now);
+        }
+    }
+
+    pub fn handle_leave(&mut self, seat: usize, turn: &mut Turn<'_>) {
+        self.member_mut(seat).peer.close(turn.now, &mut turn.outbox.drain);
+        self.absorb(seat, turn);
+        self.end(seat);
+    }
+
+    /// A datagram for the member at this seat.
+    pub fn handle_datagram(&mut self, seat: usize, datagram: Datagram<'_>, turn: &mut Turn<'_>) -> Result<(), Refusal> {
+        let member = self.member_mut(seat);
+        let taken = match member.peer.receive(datagram, turn.now, &mut turn.outbox.drain) {
+            Ok(taken) => taken,
+            Err(_) => {
+                self.end(seat);
+                Err(Refusal::Rejected)
+            }
+        };
+        if taken.is_ok() {
+            self.heard(seat, turn);
+        }
+        self.absorb(seat, turn);
+        self.schedule(seat, turn.settings);
+        taken
+    }
+
+    /// Serves what is due.
+    pub fn handle_timeout(&mut self, turn: &mut Turn<'_>) {
+        while let Some(seat) = self.timers.pop(turn.now) {
+            if self.seats[seat].is_some() {
+                self.check_silence(seat, turn);
+                self.touch(seat);
+            }
+        }
+        if self.key_frames_at.is_some_and(|at| at <= turn.now) {
+            self.repeat_key_frames(turn);
+        }
+        if self.volumes_at <= turn.now {
+            self.volumes_at = turn.now + turn.settings.volume_interval;
+            self.tick(turn);
+        }
+        if self.quality_at <= turn.now {
+            self.quality_at = turn.now + turn.settings.quality_interval;
+            self.seats.iter_mut().flatten().for_each(|member| member.gauge.close_window(&turn.settings.thresholds));
+            self.report_quality(turn);
+        }
+    }
+
+    /// Sends what arrived to whom it goes to, and drains everyone who was touched.
+    pub fn finish_turn(&mut self, turn: &mut Turn<'_>) {
+        self.remove_ended(turn);
+        if self.assignment == Assignment::Due {
+            self.assign(turn);
+        }
+        self.forward(turn);
+        self.ask_key_frames(turn);
+        while let Some(seat) = self.dirty.pop() {
+            self.flush(seat, turn);
+        }
+        self.remove_ended(turn);
+    }
+
+    fn members(&self) -> impl Iterator<Item = (usize, &Member)> + '_ {
+        self.seats.iter().enumerate().filter_map(|(seat, member)| Some((seat, member.as_ref()?)))
+    }
+
+    fn member_mut(&mut self, seat: usize) -> &mut Member {
+        self.seats[seat].as_mut().expect("the shard's directory names members only")
+    }
+
+    fn sit(&mut self, member: Member) -> usize {
+        let seat = self.seats.iter().position(Option::is_none).unwrap_or(self.seats.len());
+        if seat == self.seats.len() {
+            self.seats.push(None);
+            self.pending.push(Pending::default());
+        }
+        self.seats[seat] = Some(member);
+        seat
+    }
+
+    /// The member is to be drained in this turn.
+    fn touch(&mut self, seat: usize) {
+        if !self.dirty.contains(&seat) {
+            self.dirty.push(seat);
+        }
+    }
+
+    fn end(&mut self, seat: usize) {
+        if !self.ended.contains(&seat) {
+            self.ended.push(seat);
+        }
+    }
+
+    fn heard(&mut self, seat: usize, turn: &mut Turn<'_>) {
+        let member = self.member_mut(seat);
+        member.heard_at = turn.now;
+        if member.link == Link::Silent {
+            member.link = Link::Up;
+            member.gauge.reset();
+            let peer = member.id;
+            turn.outbox.reports.push_back(Report::Connection { peer, state: Connection::Connected });
+        }
+    }
+
+    fn check_silence(&mut self, seat: usize, turn: &mut Turn<'_>) {
+        let settings = turn.settings;
+        let member = self.member_mut(seat);
+        if member.silence_at(settings.down_after, settings.close_after) > turn.now {
+            return;
+        }
+        if member.link != Link::Up {
+            self.end(seat);
+            return;
+        }
+        member.link = Link::Silent;
+        member.gauge.down();
+        let peer = member.id;
+        turn.outbox.reports.push_back(Report::Connection { peer, state: Connection::Silent });
+        self.report_quality(turn);
+    }
+
+    /// Lets time pass for the member, sends what was written to it, and takes what comes of that.
+    fn flush(&mut self, seat: usize, turn: &mut Turn<'_>) {
+        let Some(member) = &mut self.seats[seat] else { return };
+        if member.peer.run_to(turn.now, &mut turn.outbox.drain).is_err() {
+            self.end(seat);
+        }
+        self.absorb(seat, turn);
+        self.schedule(seat, turn.settings);
+    }
+
+    fn schedule(&mut self, seat: usize, settings: &Settings) {
+        let Some(member) = &self.seats[seat] else { return };
+        let silence = member.silence_at(settings.down_after, settings.close_after);
+        self.timers.set(seat, member.peer.deadline().min(silence));
+    }
+
+    /// Takes the packets and events of a drain of this member.
+    fn absorb(&mut self, seat: usize, turn: &mut Turn<'_>) {
+        let mut packets = std::mem::take(&mut turn.outbox.drain.packets);
+        for (stream, packet) in packets.drain(..) {
+            self.take_packet(seat, stream, packet, turn);
+        }
+        turn.outbox.drain.packets = packets;
+        let mut events = std::mem::take(&mut turn.outbox.drain.events);
+        for event in events.drain(..) {
+            self.take_event(seat, event, turn);
+        }
+        turn.outbox.drain.events = events;
+    }
+
+    fn take_packet(&mut self, seat: usize, stream: StreamName, packet: RtpPacket, turn: &mut Turn<'_>) {
+        let now = turn.now;
+        let counts = &mut turn.outbox.counts;
+        counts.rtp_in += 1;
+        let member = self.seats[seat].as_mut().expect("a drained member has a seat");
+        let params = member.peer.payload(packet.header.payload_type).copied();
+        let (Some(track), Some(params)) = (member.track_by_mid(stream.mid), params) else {
+            counts.drops.rejected += 1;
+            return;
+        };
+        let Some(encoding) = track.encoding(stream.rid, now) else {
+            counts.drops.rejected += 1;
+            return;
+        };
+        let Some(glimpse) = Glimpse::of(params.spec().codec, &packet.payload) else {
+            counts.drops.malformed += 1;
+            return;
+        };
+        let ssrc = *packet.header.ssrc;
+        let source = track.source;
+        let known = track.encodings[encoding].ssrc;
+        if track.arrived(encoding, ssrc, packet.payload.len(), now) {
+            let report = Report::Flowing { peer: member.id, source, flowing: true };
+            turn.outbox.reports.push_back(report);
+            self.assignment = Assignment::Due;
+        }
+        let member = self.seats[seat].as_mut().expect("it had a seat above");
+        if member.is_muted(source) {
+            counts.drops.muted += 1;
+            return;
+        }
+        let track = member.tracks[source as usize].as_mut().expect("it was found above");
+        if glimpse.key_frame_start {
+            track.encodings[encoding].gate.key_frame();
+        }
+        let report = track.encodings[encoding].report;
+        let header = &packet.header;
+        let clock_rate = params.spec().clock_rate.get();
+        if source == Source::Microphone
+            && let Some(level) = header.ext_vals.audio_level
+        {
+            member.voice.heard(level.unsigned_abs(), now);
+        }
+        let origin = Origin { member: seat, source };
+        self.arrived.push(Packet {
+            origin,
+            stream: Stream { encoding, ssrc },
+            seq: *packet.seq_no,
+            timestamp: header.timestamp,
+            captured: member.clock.captured(report, header.timestamp, clock_rate, now),
+            marker: header.marker,
+            level: header.ext_vals.audio_level,
+            voice: header.ext_vals.voice_activity,
+            orientation: header.ext_vals.video_orientation,
+            params,
+            glimpse,
+            payload: packet.payload,
+        });
+        if known != ssrc {
+            self.new_stream(origin, glimpse.key_frame_start, now);
+        }
+    }
+
+    /// A stream began, or began anew.
+    fn new_stream(&mut self, origin: Origin, key_frame_start: bool, now: Instant) {
+        if !key_frame_start {
+            return self.show_to_receivers(origin, now);
+        }
+        for Receiver { member, slot } in self.routes.receivers(origin).to_vec() {
+            self.aim(member, slot, now);
+        }
+    }
+
+    fn take_event(&mut self, seat: usize, event: PeerEvent, turn: &mut Turn<'_>) {
+        let Some(member) = &mut self.seats[seat] else { return };
+        match event {
+            PeerEvent::Connected => {
+                member.link = Link::Up;
+                let peer = member.id;
+                turn.outbox.reports.push_back(Report::Connection { peer, state: Connection::Connected });
+                for slot in 0..self.member_mut(seat).slots.len() {
+                    self.show(seat, slot, turn.now);
+                }
+            }
+            PeerEvent::Closed => self.end(seat),
+            PeerEvent::KeyFrameWanted(mid) => {
+                turn.outbox.counts.keyframe_requests_received += 1;
+                let shown = member.slots.iter().find(|slot| slot.mid == mid && slot.is_open());
+                let wanted = shown.and_then(|slot| Some((slot.showing()?.origin, slot.switch.target()?)));
+                if let Some((origin, encoding)) = wanted {
+                    self.want_key_frame(origin, encoding, turn.now);
+                }
+            }
+            PeerEvent::SenderReport { stream, ntp, timestamp, received_at } => {
+                member.clock.note(ntp, received_at);
+                let encoding = member
+                    .track_by_mid(stream.mid)
+                    .and_then(|track| track.encodings.iter_mut().find(|encoding| encoding.rid == stream.rid));
+                if let Some(encoding) = encoding {
+                    encoding.report = Some(SenderReport { ntp, timestamp });
+                }
+            }
+            PeerEvent::Estimate(_) => {}
+            PeerEvent::Peer(stats) => member.gauge.peer(stats),
+            PeerEvent::Ingress(stats) => {
+                if let Some(source) = member.track_by_mid(stats.mid).map(|track| track.source) {
+                    member.gauge.ingress(&stats, source);
+                }
+            }
+            PeerEvent::Egress(stats) => {
+                if let Some(slot) = member.slots.iter_mut().find(|slot| slot.mid == stats.mid) {
+                    let (written, holes) = (slot.written, slot.take_holes());
+                    member.gauge.egress(&stats, written, holes, slot.kind.is_video());
+                }
+            }
+        }
+    }
+
+    fn ask_key_frames(&mut self, turn: &mut Turn<'_>) {
+        for (seat, stream) in std::mem::take(&mut self.asks) {
+            let Some(member) = &mut self.seats[seat] else { continue };
+            if member.peer.ask_key_frame(stream) {
+                turn.outbox.counts.keyframe_requests_sent += 1;
+                self.touch(seat);
+            }
+        }
+    }
+
+    /// Asks again where no key frame came, and for what was held back.
+    fn repeat_key_frames(&mut self, turn: &mut Turn<'_>) {
+        let mut soonest = None;
+        for (seat, member) in self.seats.iter_mut().enumerate() {
+            for track in member.iter_mut().flat_map(|member| member.tracks.iter_mut().flatten()) {
+                let (mid, flowing) = (track.mid, track.is_flowing());
+                for encoding in &mut track.encodings {
+                    if !flowing {
+                        encoding.gate.forget();
+                    } else if encoding.gate.handle_timeout(turn.now) {
+                        self.asks.push((seat, StreamName { mid, rid: encoding.rid }));
+                    }
+                    soonest = encoding.gate.deadline().into_iter().chain(soonest).min();
+                }
+            }
+        }
+        self.key_frames_at = soonest;
+    }
+
+    fn forward(&mut self, turn: &mut Turn<'_>) {
+        if self.arrived.is_empty() {
+            return;
+        }
+        let mut arrived = std::mem::take(&mut self.arrived);
+        // Stable: each origin's packets stay in the order they came.
+        arrived.sort_by_key(|packet| (packet.origin.member, packet.origin.source));
+        let mut receivers = std::mem::take(&mut self.dirty);
+        let mut start = 0;
+        for group in arrived.chunk_by(|a, b| a.origin == b.origin) {
+            let range = start..start + group.len();
+            start = range.end;
+            for Receiver { member, slot } in self.routes.receivers(group[0].origin) {
+                let pending = &mut self.pending[*member];
+                if pending.writes.is_empty() {
+                    receivers.push(*member);
+                }
+                pending.writes.push((*slot, range.clone()));
+            }
+        }
+        for seat in receivers {
+            let writes = std::mem::take(&mut self.pending[seat].writes);
+            self.write(seat, &writes, &arrived, turn);
+            self.pending[seat].writes = writes;
+            self.pending[seat].writes.clear();
+            self.flush(seat, turn);
+        }
+        arrived.clear();
+        // A flush takes no packets from the network.
+        debug_assert!(self.arrived.is_empty());
+        self.arrived = arrived;
+    }
+
+    fn write(&mut self, seat: usize, writes: &[(usize, Range<usize>)], arrived: &[Packet], turn: &mut Turn<'_>) {
+        let Some(member) = &mut self.seats[seat] else { return };
+        let counts = &mut turn.outbox.counts;
+        for (slot, range) in writes {
+            for packet in &arrived[range.clone()] {
+                match member.slots[*slot].offer(packet, &mut member.peer) {
+                    Offered::Written => counts.rtp_forwarded += 1,
+                    Offered::NotSelected => counts.drops.not_selected += 1,
+                    Offered::NoCodec => counts.drops.no_codec += 1,
+                }
+            }
+        }
+    }
+
+    /// A few times a second: who is how loud, what ceased to flow, which encodings are the best.
+    fn tick(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now;
+        let mut volumes = Vec::with_capacity(self.seats.len());
+        for member in self.seats.iter_mut().flatten() {
+            volumes.push((member.id, member.voice.read(now)));
+            for track in member.tracks.iter_mut().flatten() {
+                if track.fell_silent(turn.settings.silent_after, now) {
+                    self.assignment = Assignment::Due;
+                    let report = Report::Flowing { peer: member.id, source: track.source, flowing: false };
+                    turn.outbox.reports.push_back(report);
+                }
+            }
+        }
+        if volumes != self.volumes {
+            self.volumes.clone_from(&volumes);
+            turn.outbox.reports.push_back(Report::Volumes { room: self.key, volumes });
+        }
+        if self.assignment == Assignment::Scarce {
+            self.assignment = Assignment::Due;
+        }
+        let layered: Vec<Origin> = self
+            .members()
+            .flat_map(|(member, m)| m.tracks.iter().flatten().map(move |track| (member, track)))
+            .filter(|(_, track)| track.encodings.len() > 1)
+            .map(|(member, track)| Origin { member, source: track.source })
+            .collect();
+        for origin in layered {
+            self.show_to_receivers(origin, now);
+        }
+    }
+
+    fn report_quality(&mut self, turn: &mut Turn<'_>) {
+        let peers: Vec<(PeerId, PeerQuality)> =
+            self.members().map(|(_, member)| (member.id, member.gauge.report())).collect();
+        turn.outbox.reports.push_back(Report::Quality { room: self.key, peers });
+    }
+
+    fn remove_ended(&mut self, turn: &mut Turn<'_>) {
+        for seat in std::mem::take(&mut self.ended) {
+            let Some(member) = self.seats[seat].take() else { continue };
+            self.timers.clear(seat);
+            // A member's counts outlive it.
+            member.gauge.repairs().add_to(&mut turn.outbox.counts);
+            turn.outbox.reports.push_back(Report::Connection { peer: member.id, state: Connection::Closed });
+            self.gone.push(Gone { seat, peer: member.id, names: member.names });
+            self.assignment = Assignment::Due;
+        }
+        if self.assignment == Assignment::Due && !self.gone.is_empty() {
+            self.assign(turn);
+        }
+    }
+
+    /// Chooses who is in whose slots, and tells those for whom it changed.
+    fn assign(&mut self, turn: &mut Turn<'_>) {
+        let candidates = self.candidates();
+        self.assignment = Assignment::Settled;
+        for seat in 0..self.seats.len() {
+            let Some(member) = &self.seats[seat] else { continue };
+            let others: Vec<Candidate> =
+                candidates.iter().filter(|candidate| candidate.feed.publisher != member.id).copied().collect();
+            let places: Vec<Place> = member
+                .slots
+                .iter()
+                .map(|slot| Place { kind: slot.kind, pair: slot.pair, wish: slot.wish, holds: slot.feed() })
+                .collect();
+            if is_scarce(&places, &others) {
+                self.assignment = Assignment::Scarce;
+            }
+            let limits = Limits { may_receive: member.may_receive, loudest: turn.settings.loudest };
+            let chosen = slots::assign(&places, &others, limits);
+            if chosen.iter().zip(&places).any(|(feed, place)| *feed != place.holds) {
+                self.hand_over(seat, &chosen, turn);
+            }
+        }
+        self.compile_routes();
+    }
+
+    /// What could be shown, of all members.
+    fn candidates(&self) -> Vec<Candidate> {
+        let mut members: Vec<&Member> = self.members().map(|(_, member)| member).collect();
+        members.sort_by(|a, b| b.voice.spoke_at().cmp(&a.voice.spoke_at()).then(a.id.cmp(&b.id)));
+        let spoke = members.iter().filter(|member| member.voice.spoke_at().is_some()).count();
+        let mut candidates = Vec::new();
+        for (rank, member) in members.into_iter().enumerate() {
+            candidates.extend(member.tracks.iter().flatten().map(|track| Candidate {
+                feed: Feed { publisher: member.id, source: track.source },
+                rank: rank.min(spoke),
+                active: track.is_flowing() && !member.is_muted(track.source),
+            }));
+        }
+        candidates
+    }
+
+    fn hand_over(&mut self, seat: usize, chosen: &[Option<Feed>], turn: &mut Turn<'_>) {
+        let version = self.member_mut(seat).version + 1;
+        let origins: Vec<Option<Origin>> = chosen.iter().map(|feed| self.origin_of((*feed)?)).collect();
+        let member = self.member_mut(seat);
+        member.version = version;
+        for (slot, (feed, origin)) in member.slots.iter_mut().zip(chosen.iter().zip(origins)) {
+            if slot.feed() != *feed {
+                let showing = feed.zip(origin).map(|(feed, origin)| Showing { feed, origin, version, open: false });
+                slot.hand_over(showing);
+            }
+        }
+        self.report_slots(seat, turn);
+    }
+
+    fn origin_of(&self, feed: Feed) -> Option<Origin> {
+        let (member, _) = self.members().find(|(_, member)| member.id == feed.publisher)?;
+        Some(Origin { member, source: feed.source })
+    }
+
+    fn report_slots(&mut self, seat: usize, turn: &mut Turn<'_>) {
+        let member = self.member_mut(seat);
+        if member.slots.is_empty() {
+            return;
+        }
+        let assignment = |slot: &super::slot::Slot| SlotAssignment {
+            mid: slot.name.clone(),
+            publisher: slot.feed().map(|feed| feed.publisher),
+            source: slot
+                .feed()
+                .map_or(if slot.kind.is_audio() { Source::Microphone } else { Source::Camera }, |feed| feed.source),
+            paused: false,
+        };
+        let slots = member.slots.iter().map(assignment).collect();
+        turn.outbox.reports.push_back(Report::Slots { peer: member.id, version: member.version, slots });
+    }
+
+    fn compile_routes(&mut self) {
+        let mut shown = Vec::new();
+        for (member, viewer) in self.members() {
+            for (slot, shows) in viewer.slots.iter().enumerate() {
+                if let Some(showing) = shows.showing().filter(|showing| showing.open) {
+                    shown.push((showing.origin, Receiver { member, slot }));
+                }
+            }
+        }
+        self.routes.compile(shown.into_iter());
+    }
+
+    /// Points an open slot at the encoding it should show.
+    fn aim(&mut self, seat: usize, slot: usize, now: Instant) {
+        let aimed = &self.seats[seat].as_ref().expect("a member is aimed").slots[slot];
+        let Some(showing) = aimed.showing().filter(|showing| showing.open).copied() else { return };
+        let present = aimed.switch.target();
+        let track = self.seats[showing.origin.member].as_ref().and_then(|member| member.track(showing.origin.source));
+        if let Some(target) = track.and_then(|track| track.select(present, now)) {
+            self.member_mut(seat).slots[slot].switch.aim(Some(target));
+        }
+    }
+
+    /// Aims, and asks for the key frame that the slot needs to begin.
+    fn show(&mut self, seat: usize, slot: usize, now: Instant) {
+        self.aim(seat, slot, now);
+        let slot = &self.member_mut(seat).slots[slot];
+        if let (Some(showing), Some(encoding)) =
+            (slot.showing().filter(|showing| showing.open).copied(), slot.switch.waits_for())
+        {
+            self.want_key_frame(showing.origin, encoding, now);
+        }
+    }
+
+    fn show_to_receivers(&mut self, origin: Origin, now: Instant) {
+        for Receiver { member, slot } in self.routes.receivers(origin).to_vec() {
+            self.show(member, slot, now);
+        }
+    }
+
+    /// What the origin sent so far is no base for what follows.
+    fn restart_receivers(&mut self, origin: Origin, now: Instant) {
+        for Receiver { member, slot } in self.routes.receivers(origin).to_vec() {
+            self.member_mut(member).slots[slot].switch.restart();
+        }
+        self.show_to_receivers(origin, now);
+    }
+
+    fn want_key_frame(&mut self, origin: Origin, encoding: usize, now: Instant) {
+        let Some(member) = &mut self.seats[origin.member] else { return };
+        if member.is_muted(origin.source) {
+            return;
+        }
+        let Some(track) = member.tracks[origin.source as usize].as_mut() else { return };
+        let Some(encoding) = track.encodings.get_mut(encoding) else { return };
+        if encoding.gate.want(now) {
+            self.asks.push((origin.member, StreamName { mid: track.mid, rid: encoding.rid }));
+        }
+        let at = encoding.gate.deadline();
+        self.key_frames_at = at.into_iter().chain(self.key_frames_at).min();
+    }
+}
+
+/// An offer, and what comes with it.
+#[derive(Debug, Clone, Copy)]
+pub struct Offer<'a> {
+    pub sdp: &'a str,
+    pub sources: &'a [(crate::base::Mid, Source)],
+    pub may_receive: Permissions,
+}
+
+fn is_scarce(places: &[Place], candidates: &[Candidate]) -> bool {
+    [MediaKind::Audio, MediaKind::Video].into_iter().any(|kind| {
+        let wanted = candidates.iter().filter(|candidate| candidate.feed.kind() == kind).count();
+        wanted > places.iter().filter(|place| place.kind == kind).count()
+    })
+}

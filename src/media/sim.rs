@@ -1,0 +1,645 @@
+//! The shard and str0m clients on a virtual clock and network: one seed is one run.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::format::Codec;
+use str0m::media::{Direction, MediaKind, Mid as SdpMid, Simulcast, SimulcastLayer};
+use str0m::net::{Protocol, Receive, Transmit};
+use str0m::rtp::{ExtensionValues, RtpPacket, RtpWrite};
+use str0m::{Candidate, Event, Input, Output, Rtc};
+
+use super::command::{Command, Permissions};
+use super::peer::{Datagram, Identity};
+use super::report::{Connection, Report, SlotAssignment};
+use super::shard::Shard;
+use super::{OfferError, Settings};
+use crate::base::{Mid, PeerId, RoomKey, Source};
+
+pub const ROOM: RoomKey = RoomKey(7);
+
+pub fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// A browser as far as the wire can tell.
+pub struct Client {
+    pub id: PeerId,
+    pub address: SocketAddr,
+    pub rtc: Rtc,
+    pub deadline: Instant,
+    pub connected: bool,
+    pub closed: bool,
+    pending: Option<SdpPendingOffer>,
+    pub sources: Vec<(Mid, Source)>,
+    pub slots: Vec<(Mid, MediaKind)>,
+    pub feeds: Vec<FakeSource>,
+    pub received: Vec<Received>,
+    pub key_frames_asked: Vec<(SdpMid, Instant)>,
+    pub sender_reports: Vec<(SdpMid, str0m::rtp::rtcp::SenderInfo, Instant)>,
+    pub assignments: Vec<(u64, Vec<SlotAssignment>)>,
+    /// Asks for a key frame on every slot that shows video, again and again, as a broken viewer does.
+    pub begs: bool,
+}
+
+/// A packet that came to a client.
+#[derive(Debug)]
+pub struct Received {
+    pub mid: SdpMid,
+    pub seq: u64,
+    pub timestamp: u32,
+    pub codec: Codec,
+    pub level: Option<i8>,
+    pub payload: Vec<u8>,
+}
+
+impl Received {
+    /// What [`FakeSource`] wrote into the payload.
+    pub fn stamp(&self) -> Stamp {
+        let end = &self.payload[self.payload.len() - 12..];
+        Stamp {
+            publisher: u32::from_be_bytes(end[..4].try_into().unwrap()),
+            source: end[4],
+            key: end[5] == 1,
+            last: end[6] == 1,
+            layer: end[7],
+            number: u32::from_be_bytes(end[8..].try_into().unwrap()),
+        }
+    }
+
+    /// The picture id and tl0 index of a VP8 payload as this module writes it.
+    pub fn vp8_ids(&self) -> (u16, u8) {
+        (u16::from_be_bytes([self.payload[2] & 0x7f, self.payload[3]]), self.payload[4])
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    pub publisher: u32,
+    pub source: u8,
+    pub key: bool,
+    pub last: bool,
+    pub layer: u8,
+    pub number: u32,
+}
+
+/// Sends frames of a fixed size and rate; VP8 or Opus by the kind of its source.
+pub struct FakeSource {
+    pub mid: SdpMid,
+    pub source: Source,
+    pub rid: Option<str0m::media::Rid>,
+    pub layer: u8,
+    pub interval: Duration,
+    pub packets_a_frame: usize,
+    pub level: i8,
+    pub on: bool,
+    next_at: Instant,
+    begun_at: Instant,
+    seq: u64,
+    frame: u32,
+    number: u32,
+    key_frame_due: bool,
+}
+
+impl Client {
+    pub fn new(id: u64, address: SocketAddr, now: Instant) -> Self {
+        let mut rtc = Rtc::builder()
+            .set_rtp_mode(true)
+            .set_rtcp_report_interval_audio(ms(1000))
+            .clear_codecs()
+            .enable_opus(true, false)
+            .enable_vp8(true)
+            .enable_h264(true)
+            .build(now);
+        rtc.add_local_candidate(Candidate::host(address, "udp").unwrap());
+        Self {
+            id: PeerId(id),
+            address,
+            rtc,
+            deadline: now,
+            connected: false,
+            closed: false,
+            pending: None,
+            sources: Vec::new(),
+            slots: Vec::new(),
+            feeds: Vec::new(),
+            received: Vec::new(),
+            key_frames_asked: Vec::new(),
+            sender_reports: Vec::new(),
+            assignments: Vec::new(),
+            begs: false,
+        }
+    }
+
+    /// Decodes no VP8.
+    pub fn only_h264(&mut self, now: Instant) {
+        let mut rtc =
+            Rtc::builder().set_rtp_mode(true).clear_codecs().enable_opus(true, false).enable_h264(true).build(now);
+        rtc.add_local_candidate(Candidate::host(self.address, "udp").unwrap());
+        self.rtc = rtc;
+    }
+
+    /// An offer with these new sources and so many new slots of each kind.
+    pub fn offer(&mut self, sources: &[Source], audio_slots: usize, video_slots: usize) -> String {
+        let mut api = self.rtc.sdp_api();
+        let mut added = Vec::new();
+        for source in sources {
+            let kind = if source.is_video() { MediaKind::Video } else { MediaKind::Audio };
+            added.push((*source, api.add_media(kind, Direction::SendOnly, None, None, None)));
+        }
+        let mut slots = Vec::new();
+        for (kind, count) in [(MediaKind::Audio, audio_slots), (MediaKind::Video, video_slots)] {
+            for _ in 0..count {
+                slots.push((api.add_media(kind, Direction::RecvOnly, None, None, None), kind));
+            }
+        }
+        let (offer, pending) = api.apply().expect("something was added");
+        self.pending = Some(pending);
+        self.sources.extend(added.iter().map(|(source, mid)| (name(*mid), *source)));
+        self.slots.extend(slots.iter().map(|(mid, kind)| (name(*mid), *kind)));
+        offer.to_sdp_string()
+    }
+
+    /// An offer with one simulcast camera of three layers.
+    pub fn offer_simulcast(&mut self, rids: &[&str]) -> String {
+        let mut api = self.rtc.sdp_api();
+        let layers = rids.iter().map(|rid| SimulcastLayer::new(rid)).collect();
+        let simulcast = Simulcast { send: layers, recv: vec![] };
+        let mid = api.add_media(MediaKind::Video, Direction::SendOnly, None, None, Some(simulcast));
+        let (offer, pending) = api.apply().expect("something was added");
+        self.pending = Some(pending);
+        self.sources.push((name(mid), Source::Camera));
+        offer.to_sdp_string()
+    }
+
+    pub fn offer_ice_restart(&mut self) -> String {
+        let mut api = self.rtc.sdp_api();
+        api.ice_restart(true);
+        let (offer, pending) = api.apply().expect("a restart needs negotiation");
+        self.pending = Some(pending);
+        offer.to_sdp_string()
+    }
+
+    pub fn answered(&mut self, answer: &str) {
+        let answer = SdpAnswer::from_sdp_string(answer).expect("the server's answers parse");
+        let pending = self.pending.take().expect("an offer is pending");
+        self.rtc.sdp_api().accept_answer(pending, answer).expect("the answer fits the offer");
+    }
+
+    /// Begins to send the source.
+    pub fn send(&mut self, source: Source, now: Instant) {
+        let mid: SdpMid = self.mid_of(source).as_str().into();
+        self.feeds.push(FakeSource::new(mid, source, None, 0, now));
+    }
+
+    pub fn send_layer(&mut self, rid: &str, layer: u8, packets_a_frame: usize, now: Instant) {
+        let mid: SdpMid = self.mid_of(Source::Camera).as_str().into();
+        let mut feed = FakeSource::new(mid, Source::Camera, Some(rid.into()), layer, now);
+        feed.packets_a_frame = packets_a_frame;
+        self.feeds.push(feed);
+    }
+
+    pub fn feed(&mut self, source: Source) -> &mut FakeSource {
+        self.feeds.iter_mut().find(|feed| feed.source == source).expect("it is sent")
+    }
+
+    fn mid_of(&self, source: Source) -> &Mid {
+        &self.sources.iter().find(|(_, s)| *s == source).expect("it was offered").0
+    }
+
+    /// What came from the publisher's source, in the order it came.
+    pub fn got(&self, publisher: u64, source: Source) -> Vec<&Received> {
+        let wanted = |r: &&Received| {
+            let stamp = r.stamp();
+            stamp.publisher == publisher as u32 && stamp.source == source as u8
+        };
+        self.received.iter().filter(wanted).collect()
+    }
+
+    pub fn shows(&self, publisher: u64, source: Source) -> Option<&Mid> {
+        let (_, slots) = self.assignments.last()?;
+        slots.iter().find(|s| s.publisher == Some(PeerId(publisher)) && s.source == source).map(|s| &s.mid)
+    }
+
+    pub fn due(&self) -> Instant {
+        let feeds = self.feeds.iter().filter(|feed| feed.on).map(|feed| feed.next_at).min();
+        feeds.map_or(self.deadline, |at| at.min(self.deadline))
+    }
+
+    pub fn step(&mut self, now: Instant) -> Vec<Transmit> {
+        let mut out = Vec::new();
+        let id = self.id.0 as u32;
+        for feed in &mut self.feeds {
+            while feed.on && feed.next_at <= now {
+                let packets = feed.frame(id, now);
+                let mut api = self.rtc.direct_api();
+                if let (true, Some(stream)) = (self.connected, api.stream_tx_by_mid(feed.mid, feed.rid)) {
+                    packets.into_iter().for_each(|packet| stream.write_rtp(packet));
+                }
+            }
+        }
+        self.rtc.handle_input(Input::Timeout(now)).unwrap();
+        self.drain(now, &mut out);
+        out
+    }
+
+    pub fn receive(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) -> Vec<Transmit> {
+        let mut out = Vec::new();
+        let received =
+            Receive::new(Protocol::Udp, source, self.address, datagram).expect("the server sends no garbage");
+        // A client that has gone on does not mind what it no longer understands.
+        let _ = self.rtc.handle_input(Input::Receive(now, received));
+        self.drain(now, &mut out);
+        out
+    }
+
+    fn drain(&mut self, now: Instant, out: &mut Vec<Transmit>) {
+        loop {
+            match self.rtc.poll_output().unwrap() {
+                Output::Transmit(transmit) => out.push(transmit),
+                Output::Timeout(at) => {
+                    self.deadline = at.max(now);
+                    return;
+                }
+                Output::Event(event) => self.note(event, now),
+            }
+        }
+    }
+
+    fn note(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::Connected => self.connected = true,
+            Event::Closed => self.closed = true,
+            Event::KeyframeRequest(request) => {
+                self.key_frames_asked.push((request.mid, now));
+                let feeds = self.feeds.iter_mut().filter(|feed| feed.mid == request.mid && feed.rid == request.rid);
+                feeds.for_each(|feed| feed.key_frame_due = true);
+            }
+            Event::SenderFeedback(feedback) => {
+                self.sender_reports.push((feedback.mid, feedback.sender_info, feedback.received_at));
+            }
+            Event::RtpPacket(packet) => self.note_packet(&packet, now),
+            _ => {}
+        }
+    }
+
+    fn note_packet(&mut self, packet: &RtpPacket, now: Instant) {
+        let ssrc = packet.header.ssrc;
+        let mid = self.rtc.direct_api().stream_rx(&ssrc).expect("it came on a stream").mid();
+        let pt = packet.header.payload_type;
+        let codec = self.rtc.codec_config().find(|p| p.pt() == pt).expect("it has a codec").spec().codec;
+        self.received.push(Received {
+            mid,
+            seq: *packet.seq_no,
+            timestamp: packet.header.timestamp,
+            codec,
+            level: packet.header.ext_vals.audio_level,
+            payload: packet.payload.to_vec(),
+        });
+        if self.begs && codec.is_video() {
+            let mut api = self.rtc.direct_api();
+            api.stream_rx(&ssrc).unwrap().request_keyframe(str0m::media::KeyframeRequestKind::Pli);
+        }
+    }
+}
+
+impl FakeSource {
+    fn new(mid: SdpMid, source: Source, rid: Option<str0m::media::Rid>, layer: u8, now: Instant) -> Self {
+        Self {
+            mid,
+            source,
+            rid,
+            layer,
+            interval: if source.is_video() { ms(40) } else { ms(20) },
+            packets_a_frame: if source.is_video() { 3 } else { 1 },
+            level: -30,
+            on: true,
+            next_at: now,
+            begun_at: now,
+            seq: 1000 + u64::from(layer) * 77,
+            frame: 0,
+            number: 0,
+            key_frame_due: true,
+        }
+    }
+
+    pub fn packets_sent(&self) -> u32 {
+        self.number
+    }
+
+    fn clock_rate(&self) -> u32 {
+        if self.source.is_video() { 90_000 } else { 48_000 }
+    }
+
+    fn frame(&mut self, publisher: u32, now: Instant) -> Vec<RtpWrite> {
+        let key = std::mem::take(&mut self.key_frame_due) && self.source.is_video();
+        let elapsed = self.next_at.duration_since(self.begun_at).as_micros() as u64;
+        let timestamp =
+            (elapsed * u64::from(self.clock_rate()) / 1_000_000) as u32 ^ (u32::from(self.layer) * 0x1000_0000);
+        self.next_at += self.interval;
+        self.frame += 1;
+        (0..self.packets_a_frame)
+            .map(|index| {
+                self.seq += 1;
+                self.number += 1;
+                let last = index + 1 == self.packets_a_frame;
+                let payload = self.payload(publisher, key, index == 0, last);
+                let sound = !self.source.is_video();
+                let ext = ExtensionValues {
+                    audio_level: sound.then_some(self.level),
+                    voice_activity: sound.then_some(self.level > -60),
+                    ..Default::default()
+                };
+                let pt = if self.source.is_video() { 96 } else { 111 };
+                RtpWrite::new(pt.into(), self.seq.into(), timestamp, now, payload)
+                    .marker(last)
+                    .nackable(self.source.is_video())
+                    .ext_vals(ext)
+            })
+            .collect()
+    }
+
+    fn payload(&self, publisher: u32, key: bool, first: bool, last: bool) -> Vec<u8> {
+        let mut payload = Vec::with_capacity(1100);
+        if self.source.is_video() {
+            let [high, low] = ((self.frame + publisher * 1000) as u16 & 0x7fff).to_be_bytes();
+            payload.extend([
+                if first { 0x90 } else { 0x80 },
+                0xe0,
+                0x80 | high,
+                low,
+                self.frame as u8,
+                0x20,
+                u8::from(!key),
+            ]);
+            payload.resize(1000, 7);
+        } else {
+            payload.resize(80, 7);
+        }
+        payload.extend(publisher.to_be_bytes());
+        payload.extend([self.source as u8, u8::from(key), u8::from(last), self.layer]);
+        payload.extend(self.number.to_be_bytes());
+        payload
+    }
+}
+
+fn name(mid: SdpMid) -> Mid {
+    mid.to_string().parse().expect("str0m's mids are ours")
+}
+
+/// A datagram on its way.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct InFlight {
+    at: Instant,
+    order: u64,
+    to: SocketAddr,
+    from: SocketAddr,
+    contents: Vec<u8>,
+}
+
+/// The path of one client.
+#[derive(Debug, Clone, Copy)]
+pub struct Path {
+    pub delay: Duration,
+    /// 0.0–1.0, each way.
+    pub loss_up: f64,
+    pub loss_down: f64,
+}
+
+/// The shard, its clients, and the network between them.
+pub struct World {
+    pub now: Instant,
+    pub shard: Shard,
+    pub server: SocketAddr,
+    pub clients: BTreeMap<u64, Client>,
+    pub paths: BTreeMap<u64, Path>,
+    pub reports: Vec<(Instant, Report)>,
+    /// Tell clients of their slots at once, as control does.
+    pub tells: bool,
+    /// Keep what clients send.
+    pub record: bool,
+    pub recorded: Vec<(SocketAddr, Vec<u8>)>,
+    sent: BTreeMap<SocketAddr, usize>,
+    wire: BinaryHeap<Reverse<InFlight>>,
+    order: u64,
+    random: u64,
+    requests: u64,
+}
+
+impl World {
+    pub fn new(settings: Settings) -> Self {
+        let server = SocketAddr::from(([10, 9, 9, 9], 7882));
+        let identity = Identity {
+            certificate: Identity::generate_certificate().unwrap(),
+            addresses: vec![server],
+            stats_interval: settings.quality_interval,
+        };
+        Self {
+            now: Instant::now() + Duration::from_secs(100),
+            shard: Shard::new(0, settings, identity),
+            server,
+            clients: BTreeMap::new(),
+            paths: BTreeMap::new(),
+            reports: Vec::new(),
+            tells: true,
+            record: false,
+            recorded: Vec::new(),
+            sent: BTreeMap::new(),
+            wire: BinaryHeap::new(),
+            order: 0,
+            random: 0x9e37_79b9_7f4a_7c15,
+            requests: 0,
+        }
+    }
+
+    /// A client joins with these sources and slots.
+    pub fn join(&mut self, id: u64, sources: &[Source], audio_slots: usize, video_slots: usize) {
+        let address = SocketAddr::from(([10, 0, (id >> 8) as u8, id as u8], 5000));
+        let mut client = Client::new(id, address, self.now);
+        let sdp = client.offer(sources, audio_slots, video_slots);
+        self.clients.insert(id, client);
+        self.negotiate(id, sdp).expect("a good offer is answered");
+    }
+
+    /// Hands the client's offer to the shard and the answer to the client.
+    pub fn negotiate(&mut self, id: u64, sdp: String) -> Result<(), OfferError> {
+        self.negotiate_as(id, sdp, Permissions::ALL)
+    }
+
+    pub fn negotiate_as(&mut self, id: u64, sdp: String, may_receive: Permissions) -> Result<(), OfferError> {
+        self.requests += 1;
+        let request = self.requests;
+        let sources = self.clients[&id].sources.clone();
+        self.command(Command::Offer { room: ROOM, peer: PeerId(id), request, sdp, sources, may_receive });
+        let answered = self.reports.iter().rev().find_map(|(_, report)| match report {
+            Report::Answered { request: r, result, .. } if *r == request => Some(result.clone()),
+            _ => None,
+        });
+        let answer = answered.expect("every offer is answered")?;
+        self.client(id).answered(&answer);
+        Ok(())
+    }
+
+    pub fn client(&mut self, id: u64) -> &mut Client {
+        self.clients.get_mut(&id).expect("it joined")
+    }
+
+    pub fn send(&mut self, id: u64, source: Source) {
+        let now = self.now;
+        self.client(id).send(source, now);
+    }
+
+    pub fn command(&mut self, command: Command) {
+        self.shard.handle_command(command, self.now);
+        self.finish_turn();
+    }
+
+    /// The client's network changes: it has another address, and the old one is dead.
+    pub fn move_client(&mut self, id: u64) {
+        let client = self.client(id);
+        let old = Candidate::host(client.address, "udp").unwrap();
+        client.address.set_port(client.address.port() + 1);
+        client.rtc.add_local_candidate(Candidate::host(client.address, "udp").unwrap());
+        client.rtc.direct_api().invalidate_candidate(&old);
+    }
+
+    /// Datagrams the server sent to this address.
+    pub fn sent_to(&self, address: SocketAddr) -> usize {
+        self.sent.get(&address).copied().unwrap_or(0)
+    }
+
+    /// A datagram that reaches the server from wherever.
+    pub fn inject(&mut self, from: SocketAddr, contents: &[u8]) {
+        self.shard.handle_datagram(Datagram { source: from, destination: self.server, contents }, self.now);
+        self.finish_turn();
+    }
+
+    pub fn run_for(&mut self, span: Duration) {
+        let end = self.now + span;
+        while self.now < end {
+            let wire = self.wire.peek().map(|Reverse(flight)| flight.at);
+            let clients = self.clients.values().map(Client::due).min();
+            let next = [wire, clients, self.shard.deadline()].into_iter().flatten().min().unwrap_or(end);
+            self.now = next.clamp(self.now, end);
+            self.step();
+        }
+    }
+
+    /// Runs until it holds; panics when it does not within the time.
+    pub fn run_until(&mut self, limit: Duration, mut holds: impl FnMut(&mut World) -> bool) {
+        let end = self.now + limit;
+        while !holds(self) {
+            assert!(self.now < end, "it did not come to hold within {limit:?}");
+            self.run_for(ms(10));
+        }
+    }
+
+    fn step(&mut self) {
+        while self.wire.peek().is_some_and(|Reverse(flight)| flight.at <= self.now) {
+            let Reverse(flight) = self.wire.pop().expect("it was peeked");
+            self.deliver(flight);
+        }
+        let due: Vec<u64> = self.clients.values().filter(|c| c.due() <= self.now).map(|c| c.id.0).collect();
+        for id in due {
+            let now = self.now;
+            let out = self.client(id).step(now);
+            self.transmit(out);
+        }
+        self.finish_turn();
+    }
+
+    fn deliver(&mut self, flight: InFlight) {
+        if flight.to == self.server {
+            let datagram = Datagram { source: flight.from, destination: flight.to, contents: &flight.contents };
+            self.shard.handle_datagram(datagram, self.now);
+            return;
+        }
+        let now = self.now;
+        if let Some(client) = self.clients.values_mut().find(|client| client.address == flight.to) {
+            let out = client.receive(now, flight.from, &flight.contents);
+            self.transmit(out);
+        }
+    }
+
+    fn finish_turn(&mut self) {
+        self.shard.finish_turn(self.now);
+        let out = std::mem::take(self.shard.datagrams());
+        self.transmit(out);
+        let mut told = Vec::new();
+        while let Some(report) = self.shard.poll_report() {
+            if let Report::Slots { peer, version, slots } = &report {
+                if let Some(client) = self.clients.get_mut(&peer.0) {
+                    client.assignments.push((*version, slots.clone()));
+                }
+                told.push((*peer, *version));
+            }
+            self.reports.push((self.now, report));
+        }
+        if self.tells && !told.is_empty() {
+            for (peer, version) in told {
+                self.shard.handle_command(Command::SlotsTold { room: ROOM, peer, version }, self.now);
+            }
+            self.finish_turn();
+        }
+    }
+
+    fn transmit(&mut self, out: Vec<Transmit>) {
+        for Transmit { source, destination, contents, .. } in out {
+            let up = destination == self.server;
+            *self.sent.entry(destination).or_default() += 1;
+            if up && self.record {
+                self.recorded.push((source, contents.to_vec()));
+            }
+            let client = if up { source } else { destination };
+            let id = self.clients.values().find(|c| c.address == client).map(|c| c.id.0);
+            let path = id.and_then(|id| self.paths.get(&id).copied()).unwrap_or(Path {
+                delay: ms(10),
+                loss_up: 0.0,
+                loss_down: 0.0,
+            });
+            let loss = if up { path.loss_up } else { path.loss_down };
+            if self.chance() < loss {
+                continue;
+            }
+            self.order += 1;
+            self.wire.push(Reverse(InFlight {
+                at: self.now + path.delay,
+                order: self.order,
+                to: destination,
+                from: source,
+                contents: contents.to_vec(),
+            }));
+        }
+    }
+
+    /// 0.0–1.0, the same in every run.
+    pub fn chance(&mut self) -> f64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        (self.random >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    pub fn connections(&self, id: u64) -> Vec<Connection> {
+        let states = self.reports.iter().filter_map(|(_, report)| match report {
+            Report::Connection { peer, state } if peer.0 == id => Some(*state),
+            _ => None,
+        });
+        states.collect()
+    }
+
+    pub fn flowing(&self, id: u64, source: Source) -> Vec<(Instant, bool)> {
+        let changes = self.reports.iter().filter_map(|(at, report)| match report {
+            Report::Flowing { peer, source: s, flowing } if peer.0 == id && *s == source => Some((*at, *flowing)),
+            _ => None,
+        });
+        changes.collect()
+    }
+
+    pub fn drops(&self) -> super::export::Drops {
+        self.shard.snapshot().drops
+    }
+}

@@ -1,0 +1,601 @@
+//! The contract's table "what happens when", row by row: for each party the exact events in order, and what the backend is told.
+
+use std::time::Duration;
+
+use callisto::base::{CallId, Source};
+use callisto::control::input::{Restored, Target};
+use callisto::control::{Input, Message, Reply, Request};
+use callisto::event::{CallMediaType, Event, EventKind, RoomId};
+use callisto::media::{Command, Report};
+use serde_json::Value;
+
+use crate::world::{Device, World, settings};
+
+/// A story of one call: people by name, each on one device, and what they have been told.
+struct Story {
+    world: World,
+    call: Option<CallId>,
+    told: Vec<(String, Event)>,
+    facts: Vec<(EventKind, Value)>,
+}
+
+impl Story {
+    fn of(people: &[&str]) -> Self {
+        Self::with_sessions(people, 1)
+    }
+
+    fn with_sessions(people: &[&str], sessions_per_user: usize) -> Self {
+        let mut world = World::new(1, settings(sessions_per_user, 32));
+        world.expire_after = Some(Duration::from_secs(100_000));
+        for name in people {
+            world.log_in(&name.parse().unwrap(), None);
+        }
+        Self { world, call: None, told: Vec::new(), facts: Vec::new() }
+    }
+
+    fn device(&self, name: &str) -> Device {
+        self.nth_device(name, 0)
+    }
+
+    fn nth_device(&self, name: &str, n: usize) -> Device {
+        self.world.devices.iter().filter(|device| device.user.as_str() == name).nth(n).expect("logged in").clone()
+    }
+
+    fn heard(&mut self, turn: callisto::control::Turn, devices: &[Device]) {
+        for (session, message) in turn.tells {
+            if let Message::Event { event, .. } = message {
+                let nth = |device: &Device| {
+                    let same: Vec<_> = devices.iter().filter(|other| other.user == device.user).collect();
+                    same.iter().position(|other| other.session == device.session).expect("one of them")
+                };
+                // What is told to a session that is gone reaches nobody.
+                let Some(device) = devices.iter().find(|device| device.session == session) else { continue };
+                let name = match nth(device) {
+                    0 => device.user.to_string(),
+                    n => format!("{}#{}", device.user, n + 1),
+                };
+                self.told.push((name, event));
+            }
+        }
+        for fact in turn.facts {
+            let json: Value = serde_json::from_slice(&fact.to_json()).unwrap();
+            self.facts.push((fact.event.kind(), json["data"].clone()));
+        }
+    }
+
+    fn request_of(&mut self, device: &Device, body: Request) -> Result<Reply, callisto::call::Refusal> {
+        let devices = self.world.devices.clone();
+        let (turn, reply) = self.world.request(device, body);
+        self.heard(turn, &devices);
+        reply.expect("answered at once")
+    }
+
+    fn asks(&mut self, name: &str, body: Request) -> Result<Reply, callisto::call::Refusal> {
+        self.request_of(&self.device(name), body)
+    }
+
+    fn calls(&mut self, caller: &str, callees: &[&str], group_id: &str) -> CallId {
+        let users = callees.iter().map(|name| name.parse().unwrap()).collect();
+        let reply = self.asks(
+            caller,
+            Request::Call {
+                users,
+                media_type: CallMediaType::Video,
+                room: Some(RoomId::Int(7)),
+                group_id: group_id.into(),
+                timeout: None,
+                user_data: "data".into(),
+            },
+        );
+        let Ok(Reply::Placed { call, .. }) = reply else { panic!("{reply:?}") };
+        self.call = Some(call);
+        call
+    }
+
+    fn accepts(&mut self, name: &str) {
+        let call = self.call.unwrap();
+        self.asks(name, Request::Accept { call }).unwrap();
+    }
+
+    fn rejects(&mut self, name: &str) {
+        let call = self.call.unwrap();
+        self.asks(name, Request::Reject { call }).unwrap();
+    }
+
+    fn hangs_up(&mut self, name: &str) {
+        let call = self.call.unwrap();
+        self.asks(name, Request::HangUp { call }).unwrap();
+    }
+
+    fn input(&mut self, input: Input) {
+        let devices = self.world.devices.clone();
+        let turn = self.world.apply(input);
+        self.heard(turn, &devices);
+    }
+
+    fn passes(&mut self, span: Duration) {
+        self.world.now = self.world.now + span;
+        self.input(Input::Tick);
+    }
+
+    /// Makes the member's microphone and camera arrive at the server.
+    fn sends_media(&mut self, name: &str) {
+        let (call, device) = (self.call.unwrap(), self.device(name));
+        let (turn, _) = self.world.request(&device, Request::Offer { call, sdp: String::new(), sources: vec![] });
+        let peer = turn.media.iter().find_map(|command| match command {
+            Command::Offer { peer, .. } => Some(*peer),
+            _ => None,
+        });
+        let peer = peer.expect("an offer goes to the media plane");
+        for source in [Source::Camera, Source::Microphone] {
+            self.input(Input::Media(Report::Flowing { peer, source, flowing: true }));
+        }
+    }
+
+    fn drops(&mut self, name: &str) {
+        let device = self.device(name);
+        let connection = device.connection.expect("connected");
+        self.input(Input::Dropped { session: device.session, connection });
+    }
+
+    /// What this person was told since the last time anyone asked, as short texts; telemetry aside.
+    fn events(&mut self, name: &str) -> Vec<String> {
+        let of_them = |(who, event): &(String, Event)| {
+            let telemetry = event.kind() == EventKind::UserNetworkQualityChanged;
+            (who == name && !telemetry).then(|| short(event))
+        };
+        let events = self.told.iter().filter_map(of_them).collect();
+        self.told.retain(|(who, _)| who != name);
+        events
+    }
+
+    fn stream(&mut self) -> Vec<String> {
+        let facts = std::mem::take(&mut self.facts);
+        facts
+            .into_iter()
+            .map(|(kind, data)| match (kind, data["userId"].as_str(), data["reason"].as_str()) {
+                (_, Some(user), _) => match data["isVideoAvailable"].as_bool().or(data["isAudioAvailable"].as_bool()) {
+                    Some(on) => format!("{kind} {user} {on}"),
+                    None => format!("{kind} {user}"),
+                },
+                (_, None, Some(reason)) => format!("{kind} {reason}"),
+                _ => kind.to_string(),
+            })
+            .collect()
+    }
+}
+
+fn short(event: &Event) -> String {
+    let kind = event.kind();
+    match event {
+        Event::CallReceived { caller_id, .. } | Event::CallCancelled { caller_id } => format!("{kind} {caller_id}"),
+        Event::CallBegin { call_role, .. } => format!("{kind} {call_role:?}"),
+        Event::CallEnd { call_role, total_time, .. } => format!("{kind} {call_role:?} {total_time}"),
+        Event::UserReject { user_id }
+        | Event::UserNoResponse { user_id }
+        | Event::UserLineBusy { user_id }
+        | Event::UserInviting { user_id }
+        | Event::UserJoin { user_id }
+        | Event::UserLeave { user_id } => format!("{kind} {user_id}"),
+        Event::UserVideoAvailable { user_id, is_video_available: on }
+        | Event::UserAudioAvailable { user_id, is_audio_available: on } => format!("{kind} {user_id} {on}"),
+        _ => kind.to_string(),
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_placed_call_rings_its_callee_with_everything_the_caller_said() {
+    let mut story = Story::of(&["alice", "bob"]);
+    story.calls("alice", &["bob"], "");
+    assert!(story.events("alice").is_empty());
+    let Some((_, Event::CallReceived { callee_id_list, group_id, call_media_type, user_data, .. })) = story.told.first()
+    else {
+        panic!("{:?}", story.told)
+    };
+    assert_eq!((callee_id_list.len(), group_id.as_str(), user_data.as_str()), (1, "", "data"));
+    assert_eq!(*call_media_type, CallMediaType::Video);
+    assert_eq!(story.events("bob"), ["onCallReceived alice"]);
+    assert_eq!(story.stream(), ["onCallReceived"]);
+}
+
+#[test]
+fn the_first_accept_begins_the_call_and_a_hang_up_ends_it_for_both() {
+    let mut story = Story::of(&["alice", "bob"]);
+    story.calls("alice", &["bob"], "");
+    story.accepts("bob");
+    assert_eq!(story.events("alice"), ["onUserJoin bob", "onCallBegin Caller"]);
+    assert_eq!(story.events("bob"), ["onCallReceived alice", "onCallBegin Called", "onUserJoin alice"]);
+    story.passes(SECOND * 61);
+    story.hangs_up("bob");
+    assert_eq!(story.events("bob"), ["onCallEnd Called 61"]);
+    assert_eq!(story.events("alice"), ["onUserLeave bob", "onCallEnd Caller 61"]);
+    assert_eq!(
+        story.stream(),
+        [
+            "onCallReceived",
+            "onCallBegin",
+            "onUserJoin alice",
+            "onUserJoin bob",
+            "onUserLeave bob",
+            "onUserLeave alice",
+            "onCallEnd hangup"
+        ]
+    );
+}
+
+#[test]
+fn leaving_turns_the_media_off_first() {
+    let mut story = Story::of(&["alice", "bob"]);
+    story.calls("alice", &["bob"], "");
+    story.accepts("bob");
+    story.sends_media("bob");
+    story.events("bob");
+    assert_eq!(
+        story.events("alice"),
+        ["onUserJoin bob", "onCallBegin Caller", "onUserVideoAvailable bob true", "onUserAudioAvailable bob true"]
+    );
+    story.stream();
+    story.hangs_up("bob");
+    assert_eq!(
+        story.events("alice"),
+        ["onUserVideoAvailable bob false", "onUserAudioAvailable bob false", "onUserLeave bob", "onCallEnd Caller 0"]
+    );
+    assert_eq!(
+        story.stream(),
+        [
+            "onUserVideoAvailable bob false",
+            "onUserAudioAvailable bob false",
+            "onUserLeave bob",
+            "onUserLeave alice",
+            "onCallEnd hangup"
+        ]
+    );
+}
+
+#[test]
+fn a_caller_who_cancels_tells_both() {
+    let mut story = Story::of(&["alice", "bob"]);
+    story.calls("alice", &["bob"], "");
+    story.hangs_up("alice");
+    assert_eq!(story.events("alice"), ["onCallCancelled alice"]);
+    assert_eq!(story.events("bob"), ["onCallReceived alice", "onCallCancelled alice"]);
+    assert_eq!(story.facts[1].1["outcomes"]["bob"], "cancelled");
+    assert_eq!(story.stream(), ["onCallReceived", "onCallCancelled cancelled"]);
+}
+
+#[test]
+fn a_rejected_call_between_two_is_over() {
+    let mut story = Story::of(&["alice", "bob"]);
+    story.calls("alice", &["bob"], "");
+    story.rejects("bob");
+    assert_eq!(story.events("alice"), ["onUserReject bob", "onCallCancelled alice"]);
+    assert_eq!(story.events("bob"), ["onCallReceived alice", "onCallCancelled alice"]);
+    assert_eq!(story.facts[2].1["outcomes"]["bob"], "reject");
+    assert_eq!(story.stream(), ["onCallReceived", "onUserReject bob", "onCallCancelled reject"]);
+}
+
+#[test]
+fn a_call_that_nobody_answers_is_over_after_its_timeout() {
+    let mut story = Story::of(&["alice", "bob"]);
+    story.calls("alice", &["bob"], "");
+    story.passes(SECOND * 29);
+    assert!(story.events("alice").is_empty());
+    story.passes(SECOND);
+    assert_eq!(story.events("alice"), ["onUserNoResponse bob", "onCallCancelled alice"]);
+    assert_eq!(story.events("bob"), ["onCallReceived alice", "onCallCancelled alice"]);
+    assert_eq!(story.stream(), ["onCallReceived", "onUserNoResponse bob", "onCallCancelled noResponse"]);
+}
+
+#[test]
+fn a_busy_callee_hears_nothing() {
+    let mut story = Story::of(&["alice", "bob", "carol"]);
+    story.calls("alice", &["bob"], "");
+    story.told.clear();
+    story.facts.clear();
+    let users = vec!["bob".parse().unwrap()];
+    let body = Request::Call {
+        users,
+        media_type: CallMediaType::Voice,
+        room: None,
+        group_id: String::new(),
+        timeout: None,
+        user_data: String::new(),
+    };
+    assert!(matches!(story.asks("carol", body), Ok(Reply::Placed { .. })));
+    assert_eq!(story.events("carol"), ["onUserLineBusy bob", "onCallCancelled carol"]);
+    assert!(story.events("bob").is_empty() && story.events("alice").is_empty());
+    assert_eq!(story.stream(), ["onCallReceived", "onUserLineBusy bob", "onCallCancelled lineBusy"]);
+}
+
+#[test]
+fn in_a_group_each_callee_answers_for_themself() {
+    let mut story = Story::of(&["alice", "bob", "carol", "dave"]);
+    story.calls("alice", &["bob", "carol", "dave"], "");
+    story.rejects("bob");
+    assert_eq!(story.events("bob"), ["onCallReceived alice", "onCallCancelled alice"]);
+    assert_eq!(story.events("alice"), ["onUserReject bob"]);
+    assert_eq!(story.events("carol"), ["onCallReceived alice", "onUserReject bob"]);
+    story.accepts("carol");
+    assert_eq!(story.events("alice"), ["onUserJoin carol", "onCallBegin Caller"]);
+    assert_eq!(story.events("carol"), ["onCallBegin Called", "onUserJoin alice"]);
+    story.accepts("dave");
+    assert_eq!(story.events("dave"), ["onCallReceived alice", "onUserReject bob", "onCallBegin Called", "onUserJoin alice", "onUserJoin carol"]);
+    assert_eq!(story.events("alice"), ["onUserJoin dave"]);
+    assert_eq!(story.events("carol"), ["onUserJoin dave"]);
+    story.passes(SECOND * 10);
+    story.hangs_up("alice");
+    assert_eq!(story.events("alice"), ["onCallEnd Caller 10"]);
+    assert_eq!(story.events("carol"), ["onUserLeave alice"]);
+    assert_eq!(story.events("dave"), ["onUserLeave alice"]);
+    story.hangs_up("dave");
+    assert_eq!(story.events("dave"), ["onCallEnd Called 10"]);
+    assert_eq!(story.events("carol"), ["onUserLeave dave", "onCallEnd Called 10"]);
+}
+
+#[test]
+fn a_group_of_which_nobody_comes_is_over_with_the_last() {
+    let mut story = Story::of(&["alice", "bob", "carol"]);
+    story.calls("alice", &["bob", "carol"], "");
+    story.rejects("bob");
+    story.events("alice");
+    story.passes(SECOND * 30);
+    assert_eq!(story.events("alice"), ["onUserNoResponse carol", "onCallCancelled alice"]);
+    assert_eq!(
+        story.stream(),
+        ["onCallReceived", "onUserReject bob", "onUserNoResponse carol", "onCallCancelled noResponse"]
+    );
+}
+
+#[test]
+fn an_invited_user_is_rung_and_the_others_hear_of_it() {
+    let mut story = Story::of(&["alice", "bob", "carol"]);
+    let call = story.calls("alice", &["bob"], "group");
+    story.accepts("bob");
+    story.told.clear();
+    let users = vec!["carol".parse().unwrap()];
+    story.asks("bob", Request::Invite { call, users: users.clone(), timeout: None }).unwrap();
+    assert_eq!(story.events("alice"), ["onUserInviting carol"]);
+    assert_eq!(story.events("bob"), ["onUserInviting carol"]);
+    assert_eq!(story.events("carol"), ["onCallReceived bob"]);
+    assert!(story.asks("bob", Request::Invite { call, users, timeout: None }).is_err(), "rung already");
+    story.accepts("carol");
+    assert_eq!(story.events("carol"), ["onCallBegin Called", "onUserJoin alice", "onUserJoin bob"]);
+    assert_eq!(story.events("alice"), ["onUserJoin carol"]);
+}
+
+#[test]
+fn a_joiner_learns_who_is_there_and_what_they_send() {
+    let mut story = Story::of(&["alice", "bob", "carol"]);
+    let call = story.calls("alice", &["bob"], "group");
+    story.accepts("bob");
+    story.sends_media("alice");
+    story.told.clear();
+    let reply = story.asks("carol", Request::Join { target: Target::Call(call), media_type: CallMediaType::Video });
+    let Ok(Reply::Entered { members, .. }) = reply else { panic!("{reply:?}") };
+    assert_eq!(members.len(), 3);
+    assert_eq!(
+        story.events("carol"),
+        [
+            "onCallBegin Called",
+            "onUserJoin alice",
+            "onUserVideoAvailable alice true",
+            "onUserAudioAvailable alice true",
+            "onUserJoin bob"
+        ]
+    );
+}
+
+#[test]
+fn a_room_begins_without_ringing_and_ends_with_its_last_member() {
+    let mut story = Story::of(&["alice", "bob"]);
+    let room = RoomId::Str("room".into());
+    let join = || Request::Join { target: Target::Room(room.clone()), media_type: CallMediaType::Video };
+    let reply = story.asks("alice", join());
+    let Ok(Reply::Entered { call, .. }) = reply else { panic!("{reply:?}") };
+    story.call = Some(call);
+    story.asks("bob", join()).unwrap();
+    assert_eq!(story.events("alice"), ["onCallBegin Caller", "onUserJoin bob"]);
+    assert_eq!(story.events("bob"), ["onCallBegin Called", "onUserJoin alice"]);
+    story.hangs_up("alice");
+    assert_eq!(story.events("bob"), ["onUserLeave alice"]);
+    story.hangs_up("bob");
+    assert_eq!(
+        story.stream(),
+        ["onCallBegin", "onUserJoin alice", "onUserJoin bob", "onUserLeave alice", "onUserLeave bob", "onCallEnd hangup"]
+    );
+}
+
+#[test]
+fn the_media_type_changes_in_a_call_between_two_only() {
+    let mut story = Story::of(&["alice", "bob"]);
+    let call = story.calls("alice", &["bob"], "");
+    let to = CallMediaType::Voice;
+    assert_eq!(story.asks("alice", Request::SwitchMediaType { call, to }).unwrap_err().code.number(), 60001);
+    story.accepts("bob");
+    story.told.clear();
+    story.asks("alice", Request::SwitchMediaType { call, to }).unwrap();
+    assert_eq!(story.events("alice"), ["onCallMediaTypeChanged"]);
+    assert_eq!(story.events("bob"), ["onCallMediaTypeChanged"]);
+    let mut story = Story::of(&["alice", "bob"]);
+    let call = story.calls("alice", &["bob"], "group");
+    story.accepts("bob");
+    let to = CallMediaType::Video;
+    assert_eq!(story.asks("alice", Request::SwitchMediaType { call, to }).unwrap_err().code.number(), 60002);
+}
+
+#[test]
+fn an_answer_on_one_device_silences_the_others() {
+    let mut story = Story::with_sessions(&["alice", "bob", "bob"], 2);
+    story.calls("alice", &["bob"], "");
+    assert_eq!(story.events("bob"), ["onCallReceived alice"]);
+    assert_eq!(story.events("bob#2"), ["onCallReceived alice"]);
+    let second = story.nth_device("bob", 1);
+    let call = story.call.unwrap();
+    story.request_of(&second, Request::Accept { call }).unwrap();
+    assert_eq!(story.events("bob"), ["onCallCancelled alice"]);
+    assert_eq!(story.events("bob#2"), ["onCallBegin Called", "onUserJoin alice"]);
+}
+
+#[test]
+fn a_rejection_on_one_device_silences_the_others() {
+    let mut story = Story::with_sessions(&["alice", "bob", "bob"], 2);
+    story.calls("alice", &["bob"], "");
+    story.rejects("bob");
+    assert_eq!(story.events("bob"), ["onCallReceived alice", "onCallCancelled alice"]);
+    assert_eq!(story.events("bob#2"), ["onCallReceived alice", "onCallCancelled alice"]);
+}
+
+#[test]
+fn a_second_log_in_kicks_the_first_and_may_take_its_call_over() {
+    let mut story = Story::of(&["alice", "bob"]);
+    let call = story.calls("alice", &["bob"], "");
+    story.accepts("bob");
+    story.told.clear();
+    let mut devices = story.world.devices.clone();
+    let turn = story.world.log_in(&"bob".parse().unwrap(), None);
+    devices.push(story.device("bob"));
+    story.heard(turn, &devices);
+    assert_eq!(story.events("bob"), ["onKickedOffline"]);
+    story.asks("bob", Request::Join { target: Target::Call(call), media_type: CallMediaType::Video }).unwrap();
+    assert_eq!(story.events("bob"), ["onCallBegin Called", "onUserJoin alice"]);
+    story.passes(SECOND * 60);
+    assert!(story.events("alice").is_empty(), "the call goes on");
+}
+
+#[test]
+fn a_call_that_the_second_log_in_leaves_alone_ends_for_the_user() {
+    let mut story = Story::of(&["alice", "bob"]);
+    story.calls("alice", &["bob"], "");
+    story.accepts("bob");
+    story.told.clear();
+    story.world.log_in(&"bob".parse().unwrap(), None);
+    story.passes(SECOND * 20);
+    assert_eq!(story.events("alice"), ["onUserLeave bob", "onCallEnd Caller 20"]);
+    assert_eq!(story.stream().last().unwrap(), "onCallEnd kicked");
+}
+
+#[test]
+fn a_lost_connection_is_down_at_once_and_gone_after_the_resume_timeout() {
+    let mut story = Story::of(&["alice", "bob"]);
+    story.calls("alice", &["bob"], "");
+    story.accepts("bob");
+    story.told.clear();
+    story.drops("bob");
+    let down = story.told.iter().any(|(who, event)| match event {
+        Event::UserNetworkQualityChanged { network_quality } => {
+            who == "alice" && network_quality[&"bob".parse().unwrap()].name() == "Down"
+        }
+        _ => false,
+    });
+    assert!(down, "{:?}", story.told);
+    story.passes(SECOND * 19);
+    assert!(story.events("alice").is_empty());
+    story.passes(SECOND);
+    assert_eq!(story.events("alice"), ["onUserLeave bob", "onCallEnd Caller 20"]);
+    assert_eq!(story.stream().last().unwrap(), "onCallEnd offline");
+}
+
+#[test]
+fn a_user_who_comes_back_in_time_stays_in_the_call() {
+    let mut story = Story::of(&["alice", "bob"]);
+    story.calls("alice", &["bob"], "");
+    story.accepts("bob");
+    let session = story.device("bob").session;
+    story.drops("bob");
+    story.passes(SECOND * 10);
+    story.world.log_in(&"bob".parse().unwrap(), Some(session));
+    story.told.clear();
+    story.passes(SECOND * 60);
+    assert!(story.events("alice").is_empty() && story.events("bob").is_empty());
+}
+
+#[test]
+fn an_expired_ticket_is_told_and_closes_the_session_after_the_grace() {
+    let mut story = Story::of(&["alice"]);
+    story.passes(Duration::from_secs(100_000));
+    assert_eq!(story.events("alice"), ["onUserSigExpired"]);
+    assert_eq!(story.world.state.session_count(), 1);
+    story.passes(SECOND * 60);
+    assert_eq!(story.world.state.session_count(), 0);
+}
+
+#[test]
+fn a_race_has_one_winner_and_the_loser_gets_an_error() {
+    let mut story = Story::of(&["alice", "bob"]);
+    let call = story.calls("alice", &["bob"], "");
+    story.hangs_up("alice");
+    assert_eq!(story.asks("bob", Request::Accept { call }).unwrap_err().code.number(), -1203);
+    let call = story.calls("alice", &["bob"], "");
+    story.accepts("bob");
+    assert_eq!(story.asks("bob", Request::Accept { call }).unwrap_err().code.number(), -1204);
+    story.passes(SECOND * 60);
+    assert_eq!(story.world.state.calls().count(), 1, "the ring's timeout lost against the accept");
+}
+
+#[test]
+fn what_a_killed_node_left_open_ends_inferred_when_nobody_comes_back() {
+    let mut story = Story::of(&["alice", "bob"]);
+    let call = story.calls("alice", &["bob"], "");
+    story.accepts("bob");
+    story.facts.clear();
+    let (snapshot, last_seen) = story.world.stored_call(call);
+    story.world.restart();
+    let call = serde_json::from_slice(&snapshot).unwrap();
+    story.input(Input::Restored(Restored { call, last_seen }));
+    assert!(story.facts.is_empty());
+    story.passes(SECOND * 20);
+    let (kind, end) = story.facts.last().unwrap().clone();
+    assert_eq!(kind, EventKind::CallEnd);
+    assert_eq!((end["reason"].as_str(), end["inferred"].as_bool()), (Some("nodeLost"), Some(true)));
+    assert!(end["lastSeenAt"].is_string());
+    assert_eq!(story.stream(), ["onUserLeave alice", "onUserLeave bob", "onCallEnd nodeLost"]);
+}
+
+#[test]
+fn the_end_tells_the_backend_about_everyone() {
+    let mut story = Story::of(&["alice", "bob"]);
+    story.calls("alice", &["bob"], "");
+    story.accepts("bob");
+    story.passes(SECOND * 5);
+    story.hangs_up("alice");
+    let (_, end) = story.facts.last().unwrap();
+    assert_eq!((end["callerId"].as_str(), end["totalTime"].as_u64()), (Some("alice"), Some(5)));
+    assert_eq!(end["calleeIdList"], serde_json::json!(["bob"]));
+    let participants = end["participants"].as_array().unwrap();
+    assert_eq!(participants.len(), 2);
+    for participant in participants {
+        assert_eq!(participant["totalTime"], 5);
+        assert!(participant["leftAt"].is_string());
+    }
+    assert_eq!(end["summary"]["bob"]["qualityP5"], "Unknown");
+}
+
+#[test]
+fn requests_that_make_no_sense_are_refused_and_change_nothing() {
+    let mut story = Story::of(&["alice", "bob", "carol"]);
+    let call = |users: &[&str]| Request::Call {
+        users: users.iter().map(|name| name.parse().unwrap()).collect(),
+        media_type: CallMediaType::Video,
+        room: None,
+        group_id: String::new(),
+        timeout: None,
+        user_data: String::new(),
+    };
+    let many: Vec<String> = (0..32).map(|n| format!("u{n}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    for users in [&[][..], &["alice"], &["bob", "bob"], &many] {
+        assert_eq!(story.asks("alice", call(users)).unwrap_err().code.number(), -1202, "{users:?}");
+    }
+    let id = story.calls("alice", &["bob"], "");
+    assert_eq!(story.asks("alice", call(&["carol"])).unwrap_err().code.number(), -1203, "the caller is busy");
+    assert_eq!(story.asks("alice", Request::Accept { call: id }).unwrap_err().code.number(), -1203);
+    assert_eq!(story.asks("carol", Request::Accept { call: id }).unwrap_err().code.number(), -1203);
+    assert_eq!(story.asks("carol", Request::HangUp { call: id }).unwrap_err().code.number(), -1203);
+    let join = Request::Join { target: Target::Call(id), media_type: CallMediaType::Video };
+    assert_eq!(story.asks("carol", join).unwrap_err().code.number(), -1205);
+    let users = vec!["carol".parse().unwrap()];
+    assert_eq!(story.asks("alice", Request::Invite { call: id, users, timeout: None }).unwrap_err().code.number(), -1205);
+    assert_eq!(story.stream(), ["onCallReceived"]);
+}
