@@ -1,5 +1,7 @@
 //! The composition root: builds every part, joins them with bounded channels, and stops them in order.
 
+pub mod record;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;

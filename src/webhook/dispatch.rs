@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::address::Refused;
 use super::endpoint::Endpoint;
 use super::lane::{Failed, Failing, Head, Patience};
 use super::outbox::{CircuitChange, Counts, Outbox, READ_AHEAD, SWEEP_PAGE, Telemetry, Want};
@@ -106,10 +107,16 @@ pub struct Request {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
     /// Any status; only 2xx is a success.
-    Answered { status: u16, retry_after: Option<Duration>, excerpt: String },
+    Answered {
+        status: u16,
+        retry_after: Option<Duration>,
+        excerpt: String,
+    },
     TimedOut,
-    /// No answer could be had: refused address, no connection, broken TLS.
+    /// No answer could be had: no connection, broken TLS.
     Unreachable(String),
+    /// Its address is not allowed; nothing was sent.
+    Refused(Refused),
 }
 
 impl Reply {
@@ -123,6 +130,7 @@ impl Reply {
             Self::Answered { status, .. } => format!("status {status}"),
             Self::TimedOut => "no answer in time".into(),
             Self::Unreachable(why) => why.clone(),
+            Self::Refused(refused) => refused.to_string(),
         }
     }
 
@@ -139,17 +147,44 @@ impl Reply {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Observation {
     /// `latency` is from the fact to the 2xx.
-    Delivered { endpoint: EndpointId, call: CallId, kind: EventKind, attempt: u32, latency: Duration },
+    Delivered {
+        endpoint: EndpointId,
+        call: CallId,
+        kind: EventKind,
+        attempt: u32,
+        latency: Duration,
+    },
     /// `retry_at` is `None` when the event was given up or the endpoint disabled.
-    Failed { endpoint: EndpointId, call: CallId, kind: EventKind, attempt: u32, why: String, retry_at: Option<Timestamp> },
+    Failed {
+        endpoint: EndpointId,
+        call: CallId,
+        kind: EventKind,
+        attempt: u32,
+        reply: Reply,
+        retry_at: Option<Timestamp>,
+    },
     /// An event has become a dead letter.
-    Parked { endpoint: EndpointId, call: CallId, seq: u64, why: String },
+    Parked {
+        endpoint: EndpointId,
+        call: CallId,
+        seq: u64,
+        why: String,
+    },
     /// Not even the gap was taken.
-    GapDropped { endpoint: EndpointId, call: CallId },
-    CircuitOpened { endpoint: EndpointId },
-    CircuitClosed { endpoint: EndpointId },
+    GapDropped {
+        endpoint: EndpointId,
+        call: CallId,
+    },
+    CircuitOpened {
+        endpoint: EndpointId,
+    },
+    CircuitClosed {
+        endpoint: EndpointId,
+    },
     /// It answered 410.
-    Disabled { endpoint: EndpointId },
+    Disabled {
+        endpoint: EndpointId,
+    },
 }
 
 /// One endpoint for metrics and the console.
@@ -173,7 +208,9 @@ pub struct EndpointStatus {
 pub enum EndpointState {
     Active,
     /// Only single probes are sent.
-    CircuitOpen { since: Timestamp },
+    CircuitOpen {
+        since: Timestamp,
+    },
     Disabled,
 }
 
@@ -319,7 +356,8 @@ impl Dispatcher {
             outbox.disable();
             outbox.abandon(call);
             let endpoint = endpoint.clone();
-            self.observe(Observation::Failed { endpoint: endpoint.clone(), call, kind, attempt, why, retry_at: None });
+            let (endpoint_failed, reply) = (endpoint.clone(), reply.clone());
+            self.observe(Observation::Failed { endpoint: endpoint_failed, call, kind, attempt, reply, retry_at: None });
             if was_enabled {
                 self.observe(Observation::Disabled { endpoint });
             }
@@ -332,14 +370,8 @@ impl Dispatcher {
             _ => None,
         };
         let endpoint = endpoint.clone();
-        self.observe(Observation::Failed {
-            endpoint: endpoint.clone(),
-            call,
-            kind,
-            attempt,
-            why: why.clone(),
-            retry_at,
-        });
+        let (endpoint_failed, reply) = (endpoint.clone(), reply.clone());
+        self.observe(Observation::Failed { endpoint: endpoint_failed, call, kind, attempt, reply, retry_at });
         match settled.failed {
             Some(Failed::Parked { seq }) => self.observe(Observation::Parked { endpoint, call, seq, why }),
             Some(Failed::GapDropped) => self.observe(Observation::GapDropped { endpoint, call }),

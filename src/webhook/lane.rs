@@ -101,7 +101,9 @@ pub enum Step {
 pub enum Failed {
     RetryAt(Timestamp),
     /// The event is a dead letter; a gap is told in its place.
-    Parked { seq: u64 },
+    Parked {
+        seq: u64,
+    },
     /// The endpoint does not even take the gap; the lane goes on.
     GapDropped,
 }

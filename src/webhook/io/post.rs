@@ -10,8 +10,9 @@ use reqwest::{Response, redirect};
 
 use super::resolver::VettedResolver;
 use crate::base::Timestamp;
+use crate::webhook::address::Refused;
 use crate::webhook::dispatch::{Reply, Request};
-use crate::webhook::endpoint::vet_url;
+use crate::webhook::endpoint::{InvalidEndpoint, vet_url};
 use crate::webhook::{retry_after, sign};
 
 /// What is kept of an answer's body, in bytes: enough for an error message.
@@ -59,13 +60,15 @@ impl Client {
     /// Makes one attempt.
     pub async fn post(&self, request: &Request) -> Reply {
         // A host that is an address never comes to the resolver.
-        if let Err(refused) = vet_url(&request.endpoint.url, &self.settings.allow_private) {
-            return Reply::Unreachable(refused.to_string());
+        match vet_url(&request.endpoint.url, &self.settings.allow_private) {
+            Ok(()) => {}
+            Err(InvalidEndpoint::Refused(refused)) => return Reply::Refused(refused),
+            Err(other) => return Reply::Unreachable(other.to_string()),
         }
         match tokio::time::timeout(self.settings.timeout, self.send(request)).await {
             Err(_) => Reply::TimedOut,
             Ok(Err(error)) if error.is_timeout() => Reply::TimedOut,
-            Ok(Err(error)) => Reply::Unreachable(root_cause(&error)),
+            Ok(Err(error)) => unreachable_because(&error),
             Ok(Ok(response)) => judge(response).await,
         }
     }
@@ -110,11 +113,16 @@ fn wall_clock() -> Timestamp {
     Timestamp::default() + SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// The end of the chain, which says what is wrong; the rest repeats the address.
-fn root_cause(error: &reqwest::Error) -> String {
+/// The end of the chain says what is wrong; the rest repeats the address.
+fn unreachable_because(error: &reqwest::Error) -> Reply {
     let mut cause: &dyn std::error::Error = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
+    loop {
+        if let Some(refused) = cause.downcast_ref::<Refused>() {
+            return Reply::Refused(*refused);
+        }
+        match cause.source() {
+            Some(deeper) => cause = deeper,
+            None => return Reply::Unreachable(cause.to_string()),
+        }
     }
-    cause.to_string()
 }

@@ -60,7 +60,8 @@ mod tests {
     async fn a_name_of_this_machine_is_refused() {
         let resolver = VettedResolver { allowed: Arc::new([]) };
         assert!(resolver.resolve("localhost".parse().unwrap()).await.is_err());
-        let resolver = VettedResolver { allowed: Arc::new(["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]) };
+        let resolver =
+            VettedResolver { allowed: Arc::new(["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]) };
         assert!(resolver.resolve("localhost".parse().unwrap()).await.unwrap().count() > 0);
     }
 }
