@@ -1,5 +1,7 @@
 //! The composition root: builds every part, joins them with bounded channels, and stops them in order.
 
+mod record;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -12,14 +14,15 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
+use self::record::LedgerRecord;
 use crate::api::io::{Readiness, health, metrics as metrics_routes};
-use crate::base::{CallId, EndpointId, EventId, SessionId, Timestamp, UserId};
+use crate::base::{CallId, EventId, SessionId, UserId};
 use crate::call::{Call, Limits};
 use crate::config::Config;
 use crate::config::io::Secrets;
 use crate::control::io::{Clock, Handle, Outward, entropy};
 use crate::control::{Input, Message, Restored, Settings, State, Turn};
-use crate::event::{Event, Fact, TelemetryEnvelope};
+use crate::event::{Event, TelemetryEnvelope};
 use crate::ledger::io::{Health, Store, Told, Writer, WriterHandle, WriterNews};
 use crate::ledger::{self, Append};
 use crate::media::io::Plane;
@@ -32,7 +35,7 @@ use crate::ticket::{Ticket, TicketKey};
 use crate::web;
 use crate::webhook::endpoint::Roster;
 use crate::webhook::io::{ClientSettings, Deliverer, DelivererHandle, Parts};
-use crate::webhook::record::{LanePage, LaneRow, LaneSave, Record, StoredEvent};
+use crate::webhook::dispatch::Reply;
 use crate::webhook::{Observation, Settings as DeliverySettings};
 
 /// Reports of all shards on their way to control. Shards never wait: what does not fit is kept by them, newest value first.
@@ -271,53 +274,6 @@ impl Told<Then> for Outcome {
     }
 }
 
-/// The record as delivery sees it.
-struct StoredRecord {
-    store: Arc<Store>,
-    writer: WriterHandle<Then>,
-}
-
-impl Record for StoredRecord {
-    fn lanes(&self, endpoint: &EndpointId, after: Option<CallId>, limit: usize) -> anyhow::Result<LanePage> {
-        let page = self.store.lanes(endpoint, after, limit)?;
-        let lanes = page.lanes.into_iter().map(|(call, row)| (call, delivery_row(row))).collect();
-        Ok(LanePage { lanes, next: page.next })
-    }
-
-    fn lane(&self, endpoint: &EndpointId, call: CallId) -> anyhow::Result<Option<LaneRow>> {
-        Ok(self.store.lane(endpoint, call)?.map(delivery_row))
-    }
-
-    fn events(&self, call: CallId, from: u64, limit: usize) -> anyhow::Result<Vec<StoredEvent>> {
-        let event = |fact: ledger::Record| StoredEvent {
-            seq: fact.seq,
-            id: Fact::id_of(fact.call, fact.seq, fact.time),
-            kind: fact.kind,
-            time: fact.time,
-            body: fact.body,
-        };
-        Ok(self.store.facts(call, from.saturating_sub(1), limit)?.into_iter().map(event).collect())
-    }
-
-    fn save(&self, rows: Vec<LaneSave>, saved: Box<dyn FnOnce() + Send>) {
-        let row = |save: LaneSave| ledger::LaneSave {
-            endpoint: save.endpoint,
-            call: save.call,
-            row: ledger::LaneRow { next: save.row.next, state: save.row.memory },
-            dead: save
-                .dead
-                .into_iter()
-                .map(|letter| ledger::DeadRow { from: letter.seq, to: letter.seq, time: letter.time, why: letter.why })
-                .collect(),
-        };
-        self.writer.save_lanes(rows.into_iter().map(row).collect(), saved);
-    }
-}
-
-fn delivery_row(row: ledger::LaneRow) -> LaneRow {
-    LaneRow { next: row.next, memory: row.state }
-}
-
 fn start_delivery(
     config: &Config,
     store: &Arc<Store>,
@@ -337,10 +293,10 @@ fn start_delivery(
     let mut seed = [0; 8];
     seed.copy_from_slice(&entropy()[..8]);
     Deliverer::start(Parts {
-        record: StoredRecord { store: store.clone(), writer },
+        record: LedgerRecord { store: store.clone(), writer },
         endpoints: roster.endpoints,
         settings: DeliverySettings { max_in_flight: webhooks.max_in_flight, ..DeliverySettings::default() },
-        client: ClientSettings { timeout: webhooks.timeout, allow_private: webhooks.allow_private.clone() },
+        client: ClientSettings { timeout: webhooks.timeout, allow_private: webhooks.allow_private.clone().into() },
         now: Box::new(move || clock.now()),
         observe: Box::new(move |observation| observe_delivery(&metrics, observation)),
         runtime: tokio::runtime::Handle::current(),
@@ -357,11 +313,13 @@ fn observe_delivery(metrics: &Metrics, observation: Observation) {
             }
             metrics.delivery(&endpoint, DeliveryResult::Delivered { latency });
         }
-        Observation::Failed { endpoint, call, kind, attempt, why, retry_at } => {
+        Observation::Failed { endpoint, call, kind, attempt, reply, retry_at } => {
             if attempt > 1 {
                 metrics.delivery(&endpoint, DeliveryResult::Retried);
             }
-            metrics.delivery(&endpoint, DeliveryResult::Failed);
+            let refused = matches!(reply, Reply::Refused(_));
+            metrics.delivery(&endpoint, if refused { DeliveryResult::Refused } else { DeliveryResult::Failed });
+            let why = reply.summary();
             let retry_at = retry_at.map(|at| at.to_string());
             tracing::warn!(%endpoint, %call, %kind, attempt, why, retry_at, "a webhook was not taken");
         }

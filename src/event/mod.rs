@@ -4,6 +4,6 @@ pub mod envelope;
 pub mod kind;
 pub mod payload;
 
-pub use envelope::{Fact, GapReason, Outcome, Participant, ServerView, TelemetryEnvelope, UserSummary};
+pub use envelope::{Fact, GapReason, Outcome, Participant, ServerView, TelemetryEnvelope, UserSummary, fact_id};
 pub use kind::{Class, EventKind};
 pub use payload::{CallMediaType, CallRole, EndReason, ErrorCode, Event, QualityMap, RoomId, VolumeMap};

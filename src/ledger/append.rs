@@ -66,8 +66,7 @@ mod tests {
             time: Timestamp::default(),
             body: Bytes::new(),
         };
-        let append =
-            Append { records: vec![record(1, 1), record(1, 2), record(2, 1)], ..Append::default() };
+        let append = Append { records: vec![record(1, 1), record(1, 2), record(2, 1)], ..Append::default() };
         assert_eq!(append.calls().collect::<Vec<_>>(), [CallId::from_u128(1), CallId::from_u128(2)]);
         assert!(!append.is_empty() && Append::default().is_empty());
         assert!(!Append { closed: vec![CallId::from_u128(1)], ..Append::default() }.is_empty());

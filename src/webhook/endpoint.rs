@@ -164,8 +164,15 @@ mod tests {
     #[test]
     fn address_literals_are_vetted_however_they_are_written() {
         for url in [
-            "http://127.0.0.1/", "http://2130706433/", "http://0x7f.1/", "http://017700000001/", "http://[::1]/",
-            "http://[::ffff:127.0.0.1]/", "http://169.254.169.254/latest", "http://[fe80::1]/", "http://10.1.2.3:8080/",
+            "http://127.0.0.1/",
+            "http://2130706433/",
+            "http://0x7f.1/",
+            "http://017700000001/",
+            "http://[::1]/",
+            "http://[::ffff:127.0.0.1]/",
+            "http://169.254.169.254/latest",
+            "http://[fe80::1]/",
+            "http://10.1.2.3:8080/",
         ] {
             let url: Url = url.parse().unwrap();
             assert!(matches!(vet_url(&url, &[]), Err(InvalidEndpoint::Refused(_))), "{url}");

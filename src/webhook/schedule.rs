@@ -16,13 +16,16 @@ const LONGEST_WISH: Duration = Duration::from_secs(24 * 3600);
 pub struct Jitter(f64);
 
 impl Jitter {
+    /// Leaves a pause as it is.
+    pub const MIDDLE: Self = Self(0.5);
+
     /// From a random number.
     pub fn from_random(number: u64) -> Self {
         Self((number >> 11) as f64 / (1u64 << 53) as f64)
     }
 
     /// ±20 %, so that those who failed together do not come back together.
-    fn spread(self, pause: Duration) -> Duration {
+    pub(super) fn spread(self, pause: Duration) -> Duration {
         pause.mul_f64(0.8 + 0.4 * self.0)
     }
 }
@@ -75,7 +78,7 @@ mod tests {
     use super::*;
 
     const DAYS: Duration = Duration::from_secs(72 * 3600);
-    const MIDDLE: Draw = Draw { jitter: Jitter(0.5), retry_after: None };
+    const MIDDLE: Draw = Draw { jitter: Jitter::MIDDLE, retry_after: None };
 
     fn at(seconds: u64) -> Timestamp {
         Timestamp::from_millis(seconds * 1000)

@@ -8,8 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use redb::{
-    Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition,
-    WriteTransaction,
+    Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction,
 };
 
 use crate::base::{CallId, EndpointId};
@@ -645,9 +644,10 @@ mod tests {
         let (_disk, store) = store();
         let mut gap = save(1, "a", 2);
         gap.row.state = Bytes::from_static(b"gap");
-        gap.dead =
-            vec![DeadRow { from: 1, to: 1, time: Timestamp::from_millis(9), why: "500".into() }];
-        store.commit(&[&facts(1, 1..=1, &["a"]), &Append { closed: vec![call(1)], ..Append::default() }], &[&gap]).unwrap();
+        gap.dead = vec![DeadRow { from: 1, to: 1, time: Timestamp::from_millis(9), why: "500".into() }];
+        store
+            .commit(&[&facts(1, 1..=1, &["a"]), &Append { closed: vec![call(1)], ..Append::default() }], &[&gap])
+            .unwrap();
         assert_eq!(pending(&store, "a"), [(call(1), 2)]);
         let letters = store.dead(&endpoint("a"), None, 10).unwrap().letters;
         assert_eq!(letters, [(call(1), gap.dead[0].clone())]);

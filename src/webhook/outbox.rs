@@ -1,0 +1,577 @@
+//! Everything one endpoint is yet to be given: its lanes in memory, its circuit, its telemetry.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::circuit::{Admission, Circuit};
+use super::endpoint::Endpoint;
+use super::lane::{Failed, Failing, Head, Lane, Phase, Step};
+use super::record::{LanePage, LaneRow, LaneSave, StoredEvent};
+use super::sweep::Sweep;
+use crate::base::{CallId, EventId, Timestamp};
+use crate::event::EventKind;
+
+/// Lanes in memory for one endpoint, about 5 MB; a larger backlog stays in the record and is swept in as these are done.
+pub const WINDOW: usize = 20_000;
+/// Lanes asked for at once by a sweep.
+pub const SWEEP_PAGE: usize = 500;
+/// Events read at once. A lane sends them in a row; more would only cost memory.
+pub const READ_AHEAD: usize = 8;
+/// Calls whose newest telemetry may wait; that of further ones is dropped.
+const TELEMETRY_CALLS: usize = 10_000;
+/// The record could not be read: when it is asked again.
+const UNREAD_PAUSE: Duration = Duration::from_secs(1);
+
+/// What an outbox wants done.
+#[derive(Debug)]
+pub enum Want {
+    /// One page of the endpoint's lanes.
+    Sweep { after: Option<CallId> },
+    /// One lane's row.
+    Load { call: CallId },
+    /// A call's events.
+    Read { call: CallId, from: u64 },
+    /// A lane's head on its way.
+    Send { call: CallId, head: Head },
+    /// A telemetry event on its way.
+    SendTelemetry { call: CallId, event: Telemetry },
+}
+
+/// A telemetry event for one endpoint.
+#[derive(Debug, Clone)]
+pub struct Telemetry {
+    pub id: EventId,
+    pub kind: EventKind,
+    pub body: Bytes,
+}
+
+/// Totals since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Events answered with 2xx.
+    pub delivered: u64,
+    /// Attempts that were not.
+    pub failed: u64,
+    /// Attempts on an event beyond its first.
+    pub retried: u64,
+    /// Events given up.
+    pub dead: u64,
+    pub telemetry_sent: u64,
+    /// Replaced by a newer value, or not sendable.
+    pub telemetry_dropped: u64,
+}
+
+/// The lanes of one endpoint.
+#[derive(Debug)]
+pub struct Outbox {
+    pub endpoint: Arc<Endpoint>,
+    pub counts: Counts,
+    /// Requests with lifecycle events that may be under way at once.
+    slots: usize,
+    busy: usize,
+    circuit: Circuit,
+    last_success: Option<Timestamp>,
+    lanes: BTreeMap<CallId, Lane>,
+    /// Lanes whose row in the record is older than they are.
+    dirty: BTreeSet<CallId>,
+    /// Those whose row is being written.
+    saving: BTreeSet<CallId>,
+    due: VecDeque<CallId>,
+    timers: BTreeSet<(Timestamp, CallId)>,
+    sweep: Sweep,
+    telemetry: BTreeMap<CallId, Slot>,
+    telemetry_due: VecDeque<CallId>,
+    telemetry_busy: usize,
+    wants: VecDeque<Want>,
+}
+
+/// One call's telemetry: the newest of each kind waits while one is under way.
+#[derive(Debug, Default)]
+struct Slot {
+    waiting: VecDeque<Telemetry>,
+    in_flight: bool,
+}
+
+/// What an answer to a lane's head led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settled {
+    pub failed: Option<Failed>,
+    pub circuit: Option<CircuitChange>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CircuitChange {
+    Opened,
+    Closed,
+}
+
+impl Outbox {
+    /// An outbox that begins by sweeping in what the record holds.
+    pub fn new(endpoint: Arc<Endpoint>, slots: usize) -> Self {
+        let sweep = if endpoint.enabled { Sweep::begun() } else { Sweep::default() };
+        Self {
+            endpoint,
+            counts: Counts::default(),
+            slots: slots.max(1),
+            busy: 0,
+            circuit: Circuit::default(),
+            last_success: None,
+            lanes: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            saving: BTreeSet::new(),
+            due: VecDeque::new(),
+            timers: BTreeSet::new(),
+            sweep,
+            telemetry: BTreeMap::new(),
+            telemetry_due: VecDeque::new(),
+            telemetry_busy: 0,
+            wants: VecDeque::new(),
+        }
+    }
+
+    /// The endpoint as it is after a reload. One that was disabled and is not any more is swept for what it missed.
+    pub fn replace(&mut self, endpoint: Arc<Endpoint>) {
+        let was_enabled = std::mem::replace(&mut self.endpoint, endpoint).enabled;
+        match (was_enabled, self.endpoint.enabled) {
+            (false, true) => self.begin_anew(),
+            (true, false) => self.drop_what_waits(),
+            _ => {}
+        }
+    }
+
+    /// Nothing more is sent; what is under way settles, the rest stays in the record.
+    pub fn disable(&mut self) {
+        self.endpoint = Arc::new(Endpoint { enabled: false, ..(*self.endpoint).clone() });
+        self.drop_what_waits();
+    }
+
+    fn begin_anew(&mut self) {
+        self.sweep = Sweep::begun();
+        for (call, lane) in &self.lanes {
+            match lane.phase() {
+                Phase::Due => self.due.push_back(*call),
+                Phase::Waiting { until } => drop(self.timers.insert((until, *call))),
+                Phase::Idle | Phase::Reading | Phase::InFlight => {}
+            }
+        }
+    }
+
+    fn drop_what_waits(&mut self) {
+        self.due.clear();
+        self.timers.clear();
+        self.telemetry.retain(|_, slot| slot.in_flight);
+        self.telemetry.values_mut().for_each(|slot| slot.waiting.clear());
+        self.telemetry_due.clear();
+        self.sweep = Sweep::default();
+        self.circuit = Circuit::default();
+        let (dirty, saving) = (&self.dirty, &self.saving);
+        self.lanes.retain(|call, lane| {
+            matches!(lane.phase(), Phase::InFlight | Phase::Reading) || dirty.contains(call) || saving.contains(call)
+        });
+    }
+
+    /// The record holds more of `call`.
+    pub fn nudge(&mut self, call: CallId, now: Timestamp) {
+        if !self.endpoint.enabled {
+            return;
+        }
+        let has_room = self.lanes.len() < WINDOW;
+        match self.lanes.get_mut(&call) {
+            Some(lane) => {
+                if lane.nudge() {
+                    self.due.push_back(call);
+                }
+            }
+            None if has_room => self.wants.push_back(Want::Load { call }),
+            None => self.sweep.again_at(now + UNREAD_PAUSE),
+        }
+    }
+
+    /// Nobody knows what is new.
+    pub fn nudge_all(&mut self, now: Timestamp) {
+        if self.endpoint.enabled {
+            self.sweep.again_at(now);
+            for (call, lane) in &mut self.lanes {
+                if lane.nudge() {
+                    self.due.push_back(*call);
+                }
+            }
+        }
+    }
+
+    /// The answer to [`Want::Load`].
+    pub fn loaded(&mut self, call: CallId, row: Option<LaneRow>, now: Timestamp) {
+        if let Some(row) = row
+            && self.endpoint.enabled
+        {
+            self.admit(call, &row, now);
+        }
+    }
+
+    /// The answer to [`Want::Sweep`].
+    pub fn swept(&mut self, page: LanePage, now: Timestamp) {
+        if !self.endpoint.enabled {
+            return;
+        }
+        let mut last = None;
+        for (call, row) in page.lanes {
+            if self.lanes.len() >= WINDOW && !self.lanes.contains_key(&call) {
+                self.sweep.pause(last);
+                return;
+            }
+            self.admit(call, &row, now);
+            last = Some(call);
+        }
+        self.sweep.advance(page.next);
+    }
+
+    /// The record could not be read for a lane; a walk will find it.
+    pub fn unloaded(&mut self, now: Timestamp) {
+        self.sweep.again_at(now + UNREAD_PAUSE);
+    }
+
+    /// The record could not be read for a page.
+    pub fn unswept(&mut self, now: Timestamp) {
+        self.sweep.fail(now + UNREAD_PAUSE);
+    }
+
+    fn admit(&mut self, call: CallId, row: &LaneRow, now: Timestamp) {
+        if self.lanes.contains_key(&call) {
+            return;
+        }
+        let lane = Lane::new(call, row, now);
+        match lane.phase() {
+            Phase::Waiting { until } => drop(self.timers.insert((until, call))),
+            _ => self.due.push_back(call),
+        }
+        self.lanes.insert(call, lane);
+    }
+
+    /// The answer to [`Want::Read`]; `None`: the record could not be read.
+    pub fn read(&mut self, call: CallId, events: Option<Vec<StoredEvent>>, now: Timestamp) {
+        let Some(lane) = self.lanes.get_mut(&call) else { return };
+        match events {
+            Some(events) => {
+                let full = events.len() >= READ_AHEAD;
+                lane.read(events, full);
+                self.go_on(call);
+            }
+            None => {
+                let until = now + UNREAD_PAUSE;
+                lane.unread(until);
+                self.rest(call);
+                self.timers.insert((until, call));
+            }
+        }
+    }
+
+    /// The head of `call` was taken.
+    pub fn succeed(&mut self, call: CallId, now: Timestamp) -> Settled {
+        let was_open = self.circuit.open_since().is_some();
+        let back = self.circuit.succeed();
+        self.last_success = Some(now);
+        self.counts.delivered += 1;
+        if let Some(lane) = self.lanes.get_mut(&call) {
+            lane.succeed();
+            self.dirty.insert(call);
+            if lane.has_ahead() || self.due.is_empty() {
+                self.go_on(call);
+            } else {
+                self.rest(call);
+                self.due.push_back(call);
+            }
+        }
+        if back {
+            self.wake_all();
+        }
+        Settled { failed: None, circuit: was_open.then_some(CircuitChange::Closed) }
+    }
+
+    /// The head of `call` was not taken.
+    pub fn fail(&mut self, call: CallId, failing: Failing<'_>) -> Settled {
+        let opened = self.circuit.fail(call, failing.now, failing.draw);
+        self.counts.failed += 1;
+        self.rest(call);
+        let Some(lane) = self.lanes.get_mut(&call) else { return Settled { failed: None, circuit: None } };
+        let failed = lane.fail(Failing { last_success: self.last_success, ..failing });
+        match failed {
+            Failed::RetryAt(until) => drop(self.timers.insert((until, call))),
+            Failed::Parked { .. } => {
+                self.counts.dead += 1;
+                self.due.push_back(call);
+            }
+            Failed::GapDropped => self.due.push_back(call),
+        }
+        self.dirty.insert(call);
+        Settled { failed: Some(failed), circuit: opened.then_some(CircuitChange::Opened) }
+    }
+
+    /// The head of `call` was not judged: the endpoint has gone.
+    pub fn abandon(&mut self, call: CallId) {
+        if let Some(lane) = self.lanes.get_mut(&call) {
+            lane.abandon();
+        }
+        self.rest(call);
+        if !self.dirty.contains(&call) && !self.saving.contains(&call) {
+            self.lanes.remove(&call);
+        }
+    }
+
+    /// The newest telemetry of a call takes the place of what waits of its kind.
+    pub fn telemetry(&mut self, call: CallId, event: Telemetry) {
+        if !self.endpoint.enabled || !self.endpoint.wants(event.kind) {
+            return;
+        }
+        let full = self.telemetry.len() >= TELEMETRY_CALLS && !self.telemetry.contains_key(&call);
+        if full || self.circuit.open_since().is_some() {
+            self.counts.telemetry_dropped += 1;
+            return;
+        }
+        let slot = self.telemetry.entry(call).or_default();
+        if let Some(older) = slot.waiting.iter_mut().find(|waiting| waiting.kind == event.kind) {
+            *older = event;
+            self.counts.telemetry_dropped += 1;
+            return;
+        }
+        slot.waiting.push_back(event);
+        if !slot.in_flight && slot.waiting.len() == 1 {
+            self.telemetry_due.push_back(call);
+        }
+    }
+
+    /// The telemetry of `call` that was under way has its answer, whatever it is.
+    pub fn telemetry_done(&mut self, call: CallId, taken: bool) {
+        self.telemetry_busy = self.telemetry_busy.saturating_sub(1);
+        let count = if taken { &mut self.counts.telemetry_sent } else { &mut self.counts.telemetry_dropped };
+        *count += 1;
+        if let Some(slot) = self.telemetry.get_mut(&call) {
+            slot.in_flight = false;
+            if slot.waiting.is_empty() {
+                self.telemetry.remove(&call);
+            } else {
+                self.telemetry_due.push_back(call);
+            }
+        }
+    }
+
+    /// Rows that the record should have, once those given before are written.
+    pub fn take_saves(&mut self, saves: &mut Vec<LaneSave>) {
+        debug_assert!(self.saving.is_empty(), "one save at a time");
+        self.saving = std::mem::take(&mut self.dirty);
+        for call in &self.saving {
+            if let Some(lane) = self.lanes.get_mut(call) {
+                let (row, dead) = (lane.row(), lane.take_dead());
+                saves.push(LaneSave { endpoint: self.endpoint.id.clone(), call: *call, row, dead });
+            }
+        }
+    }
+
+    /// The rows given last are written: lanes with nothing left leave the memory.
+    pub fn saved(&mut self) {
+        for call in std::mem::take(&mut self.saving) {
+            self.forget_if_done(call);
+        }
+    }
+
+    /// Sends what may be sent.
+    pub fn pump(&mut self, now: Timestamp) -> Option<Want> {
+        if self.wants.is_empty() && self.endpoint.enabled {
+            self.ring(now);
+            self.start_lanes(now);
+            self.start_telemetry();
+            self.sweep_on(now);
+        }
+        self.wants.pop_front()
+    }
+
+    fn ring(&mut self, now: Timestamp) {
+        while let Some((at, call)) = self.timers.first().copied() {
+            if at > now {
+                break;
+            }
+            self.timers.pop_first();
+            if self.lanes.get_mut(&call).is_some_and(Lane::wake) {
+                self.due.push_back(call);
+            }
+        }
+    }
+
+    fn start_lanes(&mut self, now: Timestamp) {
+        while self.busy < self.slots {
+            let admission = self.circuit.admits(now);
+            let call = match admission {
+                Admission::All => self.due.pop_front(),
+                Admission::OneProbe => self.due.pop_front().or_else(|| self.wake_first()),
+                Admission::Nobody(_) => None,
+            };
+            let Some(call) = call else { break };
+            self.circuit.probe_by(call);
+            self.busy += 1;
+            self.go_on(call);
+        }
+    }
+
+    /// The lane that would be due first probes when none is due.
+    fn wake_first(&mut self) -> Option<CallId> {
+        while let Some((_, call)) = self.timers.pop_first() {
+            if self.lanes.get_mut(&call).is_some_and(Lane::wake) {
+                return Some(call);
+            }
+        }
+        None
+    }
+
+    fn wake_all(&mut self) {
+        while let Some(call) = self.wake_first() {
+            self.due.push_back(call);
+        }
+    }
+
+    /// A lane that has a slot takes its next step. While its circuit is open it is one step only.
+    fn go_on(&mut self, call: CallId) {
+        let endpoint = self.endpoint.clone();
+        let Some(lane) = self.lanes.get_mut(&call) else { return self.rest(call) };
+        if !endpoint.enabled {
+            lane.abandon();
+            self.rest(call);
+            return self.forget_if_done(call);
+        }
+        let (step, passed) = lane.step(|kind| endpoint.wants(kind));
+        if passed {
+            self.dirty.insert(call);
+        }
+        match step {
+            Step::Read { from } => self.wants.push_back(Want::Read { call, from }),
+            Step::Send(head) => {
+                self.counts.retried += u64::from(head.attempt > 1);
+                self.wants.push_back(Want::Send { call, head });
+            }
+            Step::Rest => {
+                self.rest(call);
+                self.forget_if_done(call);
+            }
+        }
+    }
+
+    /// The lane gives its slot back.
+    fn rest(&mut self, call: CallId) {
+        self.busy = self.busy.saturating_sub(1);
+        self.circuit.spare(call);
+    }
+
+    fn forget_if_done(&mut self, call: CallId) {
+        let unsaved = self.dirty.contains(&call) || self.saving.contains(&call);
+        let idle = self.lanes.get(&call).is_some_and(|lane| match lane.phase() {
+            Phase::Idle => true,
+            Phase::Due | Phase::Waiting { .. } => !self.endpoint.enabled,
+            Phase::Reading | Phase::InFlight => false,
+        });
+        if idle && !unsaved {
+            self.lanes.remove(&call);
+        }
+    }
+
+    fn start_telemetry(&mut self) {
+        // Beside the lifecycle events' slots, never in them.
+        let slots = (self.slots / 4).max(1);
+        while self.telemetry_busy < slots {
+            let Some(call) = self.telemetry_due.pop_front() else { return };
+            let Some(slot) = self.telemetry.get_mut(&call) else { continue };
+            let Some(event) = slot.waiting.pop_front() else { continue };
+            slot.in_flight = true;
+            self.telemetry_busy += 1;
+            self.wants.push_back(Want::SendTelemetry { call, event });
+        }
+    }
+
+    fn sweep_on(&mut self, now: Timestamp) {
+        if self.sweep.is_paused() {
+            let stuck = self.lanes.len() >= WINDOW && self.due.is_empty() && self.busy == 0;
+            if stuck && self.circuit.admits(now) == Admission::All {
+                self.make_room();
+            }
+            if self.lanes.len() <= WINDOW / 2 {
+                self.sweep.resume();
+            }
+        }
+        if let Some(after) = self.sweep.take(now) {
+            self.wants.push_back(Want::Sweep { after });
+        }
+    }
+
+    /// Every lane in memory waits while the record holds more: those that wait longest go back there.
+    fn make_room(&mut self) {
+        let mut first_evicted = None;
+        let mut kept = Vec::new();
+        while self.lanes.len() > WINDOW / 2
+            && let Some((at, call)) = self.timers.pop_last()
+        {
+            if self.dirty.contains(&call) || self.saving.contains(&call) {
+                kept.push((at, call));
+            } else {
+                self.lanes.remove(&call);
+                first_evicted = Some(at);
+            }
+        }
+        self.timers.extend(kept);
+        if let Some(at) = first_evicted {
+            self.sweep.again_at(at);
+        }
+    }
+
+    /// When [`Outbox::pump`] has something to do again by itself.
+    pub fn deadline(&self, now: Timestamp) -> Option<Timestamp> {
+        if !self.endpoint.enabled {
+            return None;
+        }
+        let lanes = match self.circuit.admits(now) {
+            Admission::All => self.timers.first().map(|(at, _)| *at),
+            Admission::OneProbe => None,
+            Admission::Nobody(until) => until.filter(|_| !self.timers.is_empty() || !self.due.is_empty()),
+        };
+        [lanes, self.sweep.deadline()].into_iter().flatten().min()
+    }
+
+    /// Nothing is under way, due or unsaved; lanes may wait for a retry.
+    pub fn is_quiet(&self) -> bool {
+        let nothing_due = self.due.is_empty() || self.circuit.open_since().is_some() || !self.endpoint.enabled;
+        self.busy == 0 && nothing_due && self.dirty.is_empty() && self.saving.is_empty() && self.sweep.is_done()
+    }
+
+    pub fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// Lanes in memory that have something to do.
+    pub fn pending_lanes(&self) -> usize {
+        self.lanes.values().filter(|lane| lane.phase() != Phase::Idle).count()
+    }
+
+    /// The record holds lanes that are not in memory.
+    pub fn has_more(&self) -> bool {
+        !self.sweep.is_complete()
+    }
+
+    pub fn in_flight(&self) -> usize {
+        self.busy
+    }
+
+    pub fn circuit_open_since(&self) -> Option<Timestamp> {
+        self.circuit.open_since()
+    }
+
+    /// When the oldest event at the head of a lane happened, or the oldest call with one began when no head was read yet.
+    pub fn oldest(&self) -> Option<Timestamp> {
+        let pending = || self.lanes.iter().filter(|(_, lane)| lane.phase() != Phase::Idle);
+        let read = pending().filter_map(|(_, lane)| lane.head_time()).min();
+        read.or_else(|| pending().next().map(|(call, _)| made_at(*call)))
+    }
+}
+
+/// The first 48 bits of a call's id are the time it was made.
+fn made_at(call: CallId) -> Timestamp {
+    Timestamp::from_millis((call.as_u128() >> 80) as u64)
+}
