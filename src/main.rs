@@ -1,1 +1,125 @@
-fn main() {}
+//! The program: arguments, logging, and the command to run.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use callisto::base::{Timestamp, UserId};
+use callisto::config::{self, Config};
+use callisto::control::io::Clock;
+use callisto::event::RoomId;
+use callisto::ticket::{MapKey, Privileges, Ticket, TicketKey};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+/// A self-hosted call server: voice and video calls in any browser, every fact of them told to your backend by signed webhooks.
+#[derive(Parser)]
+#[command(version, about, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server (what happens without a command, too)
+    Serve(Options),
+    /// Print a UserSig, or with --room a PrivateMapKey, for the configured app
+    Ticket(TicketArgs),
+}
+
+#[derive(Args)]
+struct Options {
+    /// Configuration file (TOML); without it the defaults hold
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Data folder; stands for --set data_dir=DIR
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Set one key, such as http.public=0.0.0.0:80; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// What to log: error, warn, info, debug, trace, or a filter such as info,callisto::signal=debug
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    log: String,
+    /// Form of the log lines on stderr
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Args)]
+struct TicketArgs {
+    /// Whom the ticket is for: 1 to 32 of a-z, A-Z, 0-9, _ and -
+    user: UserId,
+    /// Seconds it is good for
+    #[arg(long, default_value_t = 86_400)]
+    expire: u64,
+    /// Narrow it to this room: a number is an intRoomId, anything else a strRoomId
+    #[arg(long)]
+    room: Option<String>,
+    /// What it allows in the room: a sum of 1 create, 2 enter, 4 send audio, 8 receive audio, 16 send video, 32 receive video, 64 send screen, 128 receive screen
+    #[arg(long, default_value_t = 255, requires = "room", value_parser = clap::value_parser!(u32).range(0..=255))]
+    privilege: u32,
+    #[command(flatten)]
+    options: Options,
+}
+
+fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    match cli.command {
+        None => serve(&cli.options),
+        Some(Command::Serve(options)) => serve(&options),
+        Some(Command::Ticket(args)) => ticket(&args),
+    }
+}
+
+fn serve(options: &Options) -> anyhow::Result<()> {
+    start_log(options)?;
+    let config = load(options)?;
+    let secrets = config::io::secrets(&config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(callisto::node::run(config, secrets))
+}
+
+fn ticket(args: &TicketArgs) -> anyhow::Result<()> {
+    let config = load(&args.options)?;
+    let secrets = config::io::secrets(&config)?;
+    let now = Clock::start().now();
+    let expires_at = now + Duration::from_secs(args.expire);
+    let map_key = args.room.as_deref().map(|room| map_key(args, &config, room, expires_at)).transpose()?;
+    let key = TicketKey::new(config.app.id, &secrets.app_secret.0, config.app.clock_skew);
+    println!("{}", key.sign(&Ticket { user: args.user.clone(), issued_at: now, expires_at, map_key }));
+    Ok(())
+}
+
+fn map_key(args: &TicketArgs, config: &Config, room: &str, expires_at: Timestamp) -> anyhow::Result<MapKey> {
+    ensure!(expires_at.as_secs() <= u64::from(u32::MAX), "--expire: a PrivateMapKey can name no time so far ahead");
+    let room = match room.parse::<u32>() {
+        Ok(number) if number > 0 => RoomId::Int(number),
+        _ => RoomId::named(room).context("--room: a name is 1 to 64 bytes of printable ASCII")?,
+    };
+    let privileges = Privileges::from_bits(args.privilege);
+    Ok(MapKey { user: args.user.clone(), sdk_app_id: config.app.id, room, expires_at, privileges })
+}
+
+fn load(options: &Options) -> anyhow::Result<Config> {
+    config::io::load(options.config.as_deref(), options.data.as_deref(), &options.set)
+}
+
+fn start_log(options: &Options) -> anyhow::Result<()> {
+    let filter = EnvFilter::builder().parse(&options.log).with_context(|| format!("--log {:?}", options.log))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match options.log_format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}

@@ -1,6 +1,11 @@
 //! The typed tree of the configuration. `config/default.toml` is its documentation and its defaults at once.
 
+pub mod io;
+pub mod layer;
+mod text;
+
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,7 +28,7 @@ pub struct Config {
 }
 
 /// Who may log in.
-#[derive(Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct App {
     /// The SDKAppID that tickets name.
@@ -33,6 +38,7 @@ pub struct App {
     /// The key of the admin REST API; empty: generated and kept in the data folder.
     pub api_key: Secret,
     /// How far ahead of the server's a ticket's clock may be.
+    #[serde(with = "text::duration")]
     pub clock_skew: Duration,
 }
 
@@ -41,8 +47,8 @@ pub struct App {
 #[serde(transparent)]
 pub struct Secret(pub String);
 
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[secret]")
     }
 }
@@ -53,7 +59,7 @@ impl std::fmt::Debug for Secret {
 pub struct Http {
     pub public: SocketAddr,
     pub admin: SocketAddr,
-    /// Origins of web pages that may open `/v1/ws`; empty: those served by this server itself and clients that send none; `"*"`: any.
+    /// Origins of web pages that may open `/v1/ws` besides pages of this server; `"*"`: any.
     pub allowed_origins: Vec<String>,
     pub try_page: TryPage,
 }
@@ -71,25 +77,35 @@ pub enum TryPage {
 #[serde(deny_unknown_fields)]
 pub struct Media {
     /// The addresses clients reach this machine at; empty: those of its interfaces.
+    #[serde(with = "text::addresses")]
     pub address: Vec<IpAddr>,
     /// The first shard's UDP port; shard n has `udp_port + n`; 0: any free ports.
     pub udp_port: u16,
+    /// Kept for media over TCP, which is not served yet.
     pub tcp_port: u16,
     /// 0: one for each core.
     pub shards: usize,
+    #[serde(deserialize_with = "text::at_least_one")]
     pub max_peers_per_shard: usize,
     /// With more speakers than audio slots, how many of the loudest are forwarded.
+    #[serde(deserialize_with = "text::at_least_one")]
     pub loudest: usize,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Calls {
+    #[serde(with = "text::duration")]
     pub ring_timeout: Duration,
+    #[serde(with = "text::duration")]
     pub resume_timeout: Duration,
+    /// Two or more.
+    #[serde(deserialize_with = "text::at_least_two")]
     pub max_members: usize,
+    #[serde(deserialize_with = "text::at_least_one")]
     pub sessions_per_user: usize,
     /// How long a session whose ticket expired may renew it before it is closed.
+    #[serde(with = "text::duration")]
     pub renew_grace: Duration,
 }
 
@@ -97,8 +113,11 @@ pub struct Calls {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Telemetry {
+    #[serde(with = "text::interval")]
     pub volume_interval: Duration,
+    #[serde(with = "text::interval")]
     pub webhook_volume_interval: Duration,
+    #[serde(with = "text::interval")]
     pub quality_interval: Duration,
 }
 
@@ -111,16 +130,19 @@ pub struct Quality {
     pub poor: f32,
     pub bad: f32,
     /// Nothing heard for so long: Down.
+    #[serde(with = "text::interval")]
     pub down_after: Duration,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Webhooks {
+    #[serde(with = "text::interval")]
     pub timeout: Duration,
     /// Networks endpoints may resolve to although they are private, loopback or link-local.
     pub allow_private: Vec<ipnet::IpNet>,
     /// Requests under way at once to one endpoint.
+    #[serde(deserialize_with = "text::at_least_one")]
     pub max_in_flight: usize,
     pub endpoints: Vec<Endpoint>,
 }
@@ -131,7 +153,9 @@ pub struct Endpoint {
     /// Stable name; empty: made from the URL.
     #[serde(default)]
     pub id: String,
+    #[serde(deserialize_with = "text::web_url")]
     pub url: url::Url,
+    #[serde(deserialize_with = "text::signing_secret")]
     pub secret: Secret,
     pub events: EventFilter,
 }

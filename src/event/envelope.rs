@@ -113,12 +113,15 @@ struct Envelope<'a> {
 }
 
 impl Fact {
-    /// The same in every retry and replay: made of the fact's time, its call and its number.
+    /// The same in every retry and replay.
     pub fn id(&self) -> EventId {
-        let call_bits = self.call.as_u128() & 0xffff_ffff_ffff;
-        EventId::from_u128(
-            u128::from(self.time.as_millis()) << 80 | call_bits << 32 | u128::from(self.seq & 0xffff_ffff),
-        )
+        Self::id_of(self.call, self.seq, self.time)
+    }
+
+    /// The id of the fact with this number: made of its time, its call and the number.
+    pub fn id_of(call: CallId, seq: u64, time: Timestamp) -> EventId {
+        let call_bits = call.as_u128() & 0xffff_ffff_ffff;
+        EventId::from_u128(u128::from(time.as_millis()) << 80 | call_bits << 32 | u128::from(seq & 0xffff_ffff))
     }
 
     /// The JSON that every endpoint gets, byte for byte.

@@ -56,6 +56,12 @@ pub enum RoomId {
 impl RoomId {
     /// The longest room name, in bytes.
     pub const MAX_LEN: usize = 64;
+
+    /// The room of that name; `None` when it is not 1–64 bytes of printable ASCII.
+    pub fn named(name: &str) -> Option<Self> {
+        let fits = (1..=Self::MAX_LEN).contains(&name.len()) && name.bytes().all(|b| (b' '..=b'~').contains(&b));
+        fits.then(|| RoomId::Str(name.to_owned()))
+    }
 }
 
 #[derive(Serialize, Deserialize, Default)]
@@ -79,13 +85,8 @@ impl<'de> Deserialize<'de> for RoomId {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let wire = WireRoomId::deserialize(d)?;
         match (wire.int_room_id, wire.str_room_id) {
-            (0, name) if !name.is_empty() => {
-                if name.len() <= Self::MAX_LEN && name.bytes().all(|b| (b' '..=b'~').contains(&b)) {
-                    Ok(RoomId::Str(name))
-                } else {
-                    Err(serde::de::Error::custom("strRoomId is 1 to 64 bytes of printable ASCII"))
-                }
-            }
+            (0, name) if !name.is_empty() => RoomId::named(&name)
+                .ok_or_else(|| serde::de::Error::custom("strRoomId is 1 to 64 bytes of printable ASCII")),
             (number, name) if number > 0 && name.is_empty() => Ok(RoomId::Int(number)),
             _ => Err(serde::de::Error::custom("exactly one of intRoomId (1 to 4294967295) and strRoomId is expected")),
         }

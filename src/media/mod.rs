@@ -18,6 +18,8 @@ pub mod report;
 pub mod rewrite;
 pub mod room;
 pub mod route;
+#[cfg(test)]
+mod scenarios;
 pub mod select;
 pub mod shard;
 #[cfg(test)]
@@ -55,7 +57,7 @@ pub struct Settings {
     pub silent_after: Duration,
     /// A peer of which nothing was heard for so long is [`Connection::Silent`] and its quality Down.
     pub down_after: Duration,
-    /// A peer of which nothing was heard for so long is given up.
+    /// A peer of which nothing was heard for so long is given up: nothing is sent without the client's consent (RFC 7675).
     pub close_after: Duration,
     /// Estimate the bandwidth to peers that receive video, and pace what they are sent.
     pub estimate_bandwidth: bool,
@@ -73,7 +75,7 @@ impl Default for Settings {
             thresholds: Thresholds::default(),
             silent_after: Duration::from_secs(2),
             down_after: Duration::from_secs(4),
-            close_after: Duration::from_secs(60),
+            close_after: Duration::from_secs(30),
             estimate_bandwidth: false,
         }
     }

@@ -3,6 +3,7 @@
 //! Every mutation is followed by a drain: what it produces is collected in a [`Drain`] that the caller owns and empties.
 
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant, SystemTime};
 
 use str0m::bwe::{Bitrate, BweKind};
@@ -67,6 +68,14 @@ pub enum Refusal {
     Malformed,
     /// It is not this peer's, or the peer made nothing of it.
     Rejected,
+}
+
+/// Why an offer got no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unanswered {
+    Refused(String),
+    /// And the connection cannot go on.
+    Broken(String),
 }
 
 /// The peer cannot go on.
@@ -139,10 +148,15 @@ impl Peer {
         self.rtc.direct_api().local_ice_credentials().ufrag
     }
 
-    /// Applies the offer and makes the answer. On an error the connection is as it was, or cannot be used any more.
-    pub fn answer(&mut self, offer: &str) -> Result<String, String> {
-        let offer = SdpOffer::from_sdp_string(offer).map_err(|error| error.to_string())?;
-        let answer = self.rtc.sdp_api().accept_offer(offer).map_err(|error| error.to_string())?;
+    /// Applies the offer and makes the answer.
+    pub fn answer(&mut self, offer: &str) -> Result<String, Unanswered> {
+        // The library asserts things of payload types that an offer can break.
+        let answered = catch_unwind(AssertUnwindSafe(|| {
+            let offer = SdpOffer::from_sdp_string(offer).map_err(|error| Unanswered::Refused(error.to_string()))?;
+            let answer = self.rtc.sdp_api().accept_offer(offer);
+            answer.map_err(|error| Unanswered::Refused(error.to_string()))
+        }));
+        let answer = answered.map_err(|_| Unanswered::Broken("it contradicts itself".into()))??;
         self.known.clear();
         Ok(answer.to_sdp_string())
     }

@@ -73,6 +73,11 @@ impl Rewriter {
         }
     }
 
+    /// The sequence number of the very first packet.
+    pub fn first_seq(&self) -> u64 {
+        self.first_seq
+    }
+
     /// The next packets are another stream's, `first` being its first. `clock_rate` is in Hz.
     pub fn splice(&mut self, first: Numbers<'_>, clock_rate: u32) {
         let ids = first.glimpse.ids();

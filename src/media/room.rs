@@ -18,7 +18,7 @@ use super::export::ShardSnapshot;
 use super::member::{Link, Member};
 use super::negotiate::Plan;
 use super::payload::Glimpse;
-use super::peer::{Datagram, Drain, Identity, Peer, PeerEvent, Refusal, StreamName};
+use super::peer::{Datagram, Drain, Identity, Peer, PeerEvent, Refusal, StreamName, Unanswered};
 use super::publish::SenderReport;
 use super::report::{Connection, OfferError, PeerQuality, Report, SlotAssignment};
 use super::route::{Origin, Receiver, Routes};
@@ -171,8 +171,15 @@ impl Room {
                 fresh.insert(Member::new(peer, connection, offer.may_receive, turn.now))
             }
         };
+        let answer = match member.peer.answer(offer.sdp) {
+            Ok(answer) => answer,
+            Err(Unanswered::Refused(reason)) => return Err(OfferError::Invalid(reason)),
+            Err(Unanswered::Broken(reason)) => {
+                seat.into_iter().for_each(|seat| self.end(seat));
+                return Err(OfferError::Invalid(reason));
+            }
+        };
         member.may_receive = offer.may_receive;
-        let answer = member.peer.answer(offer.sdp).map_err(OfferError::Invalid)?;
         member.negotiated(&plan, &answer);
         let answer = plan.label_pairs(&answer);
         let seat = match fresh {
@@ -477,8 +484,9 @@ impl Room {
                 }
             }
             PeerEvent::Egress(stats) => {
-                if let Some(slot) = member.slots.iter().find(|slot| slot.mid == stats.mid) {
-                    member.gauge.egress(&stats, slot.written, slot.kind.is_video());
+                if let Some(slot) = member.slots.iter_mut().find(|slot| slot.mid == stats.mid) {
+                    let (written, holes) = (slot.written, slot.take_holes());
+                    member.gauge.egress(&stats, written, holes, slot.kind.is_video());
                 }
             }
         }
@@ -638,18 +646,20 @@ impl Room {
         self.compile_routes();
     }
 
-    /// What could be shown; who spoke last comes first.
+    /// What could be shown, of all members.
     fn candidates(&self) -> Vec<Candidate> {
         let mut members: Vec<&Member> = self.members().map(|(_, member)| member).collect();
         members.sort_by(|a, b| b.voice.spoke_at().cmp(&a.voice.spoke_at()).then(a.id.cmp(&b.id)));
-        let tracks = |member: &Member| {
-            let candidate = |track: &super::publish::Track| Candidate {
+        let spoke = members.iter().filter(|member| member.voice.spoke_at().is_some()).count();
+        let mut candidates = Vec::new();
+        for (rank, member) in members.into_iter().enumerate() {
+            candidates.extend(member.tracks.iter().flatten().map(|track| Candidate {
                 feed: Feed { publisher: member.id, source: track.source },
+                rank: rank.min(spoke),
                 active: track.is_flowing() && !member.is_muted(track.source),
-            };
-            member.tracks.iter().flatten().map(candidate).collect::<Vec<_>>()
-        };
-        members.into_iter().flat_map(tracks).collect()
+            }));
+        }
+        candidates
     }
 
     fn hand_over(&mut self, seat: usize, chosen: &[Option<Feed>], turn: &mut Turn<'_>) {

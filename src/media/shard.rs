@@ -256,3 +256,87 @@ impl Shard {
         self.outbox.drain.events.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Source;
+    use crate::media::command::Permissions;
+    use crate::media::sim::Client;
+
+    fn shard() -> Shard {
+        let identity = Identity {
+            certificate: Identity::generate_certificate().unwrap(),
+            addresses: vec!["10.9.9.9:7882".parse().unwrap()],
+            stats_interval: Settings::default().quality_interval,
+        };
+        Shard::new(0, Settings::default(), identity)
+    }
+
+    fn join(shard: &mut Shard, room: u64, id: u64, now: Instant) -> Client {
+        let mut client = Client::new(id, format!("10.0.0.{id}:5000").parse().unwrap(), now);
+        let sdp = client.offer(&[Source::Microphone], 1, 0);
+        let (room, peer, sources) = (RoomKey(room), PeerId(id), client.sources.clone());
+        let may_receive = Permissions::ALL;
+        shard.handle_command(Command::Offer { room, peer, request: id, sdp, sources, may_receive }, now);
+        shard.finish_turn(now);
+        client
+    }
+
+    fn reports(shard: &mut Shard) -> Vec<Report> {
+        std::iter::from_fn(|| shard.poll_report()).collect()
+    }
+
+    #[test]
+    fn a_panic_ends_its_room_and_no_other() {
+        let now = Instant::now();
+        let mut shard = shard();
+        for (room, id) in [(1, 11), (1, 12), (2, 21)] {
+            join(&mut shard, room, id, now);
+        }
+        reports(&mut shard);
+        let index = shard.by_key[&RoomKey(1)];
+        shard.in_room(index, now, |_, _| panic!("injected"));
+        shard.finish_turn(now);
+        let mut closed: Vec<u64> = reports(&mut shard)
+            .into_iter()
+            .map(|report| match report {
+                Report::Connection { peer, state: Connection::Closed } => peer.0,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        closed.sort_unstable();
+        assert_eq!(closed, [11, 12]);
+        let counts = shard.snapshot();
+        assert_eq!((counts.rooms, counts.peers), (1, 1));
+        join(&mut shard, 1, 13, now);
+        assert_eq!(shard.snapshot().peers, 2, "the room can be made anew");
+    }
+
+    #[test]
+    fn a_peer_is_in_one_room_only() {
+        let now = Instant::now();
+        let mut shard = shard();
+        join(&mut shard, 1, 11, now);
+        reports(&mut shard);
+        join(&mut shard, 2, 11, now);
+        let said = reports(&mut shard);
+        assert!(matches!(&said[..], [Report::Answered { result: Err(OfferError::Invalid(_)), .. }]), "{said:?}");
+        assert_eq!((shard.snapshot().rooms, shard.snapshot().peers), (1, 1));
+    }
+
+    #[test]
+    fn a_refused_offer_leaves_no_room_behind() {
+        let now = Instant::now();
+        let mut shard = shard();
+        let sdp = "v=0".to_owned();
+        let (room, peer, may_receive) = (RoomKey(1), PeerId(1), Permissions::ALL);
+        shard.handle_command(Command::Offer { room, peer, request: 1, sdp, sources: vec![], may_receive }, now);
+        shard.finish_turn(now);
+        assert_eq!((shard.snapshot().rooms, shard.snapshot().peers), (0, 0));
+        assert_eq!(
+            shard.deadline().filter(|_| shard.timers.pop(now + std::time::Duration::from_secs(9)).is_some()),
+            None
+        );
+    }
+}

@@ -65,6 +65,9 @@ pub struct Slot {
     pub switch: Switch,
     /// Packets written, retransmissions not counted.
     pub written: u64,
+    /// Sequence numbers used up to the newest packet, and of both that number and `written` what was when holes were last counted.
+    numbered: u64,
+    counted: (u64, u64),
     ssrc: Option<Ssrc>,
     /// What the viewer decodes on this m-line.
     codecs: Arc<CodecConfig>,
@@ -86,6 +89,8 @@ impl Slot {
             wish: Wish::Free,
             switch: Switch::new(entry),
             written: 0,
+            numbered: 0,
+            counted: (0, 0),
             ssrc: None,
             codecs: Arc::default(),
             rewriter: Rewriter::new(0),
@@ -132,6 +137,7 @@ impl Slot {
         if self.ssrc != ssrc {
             self.ssrc = ssrc;
             self.rewriter = Rewriter::new(ssrc.map_or(0, |ssrc| *ssrc));
+            (self.written, self.numbered, self.counted) = (0, 0, (0, 0));
             self.switch.restart();
         }
     }
@@ -171,7 +177,16 @@ impl Slot {
         }
         peer.write(ssrc, write);
         self.written += 1;
+        self.numbered = self.numbered.max(out.seq + 1 - self.rewriter.first_seq());
         Offered::Written
+    }
+
+    /// The share of sequence numbers, since this was last asked, that never came from the publisher: 0.0–1.0. The viewer reports them as lost,
+    /// but its network did not lose them.
+    pub fn take_holes(&mut self) -> f32 {
+        let (numbered, written) = (self.numbered - self.counted.0, self.written - self.counted.1);
+        self.counted = (self.numbered, self.written);
+        if numbered == 0 { 0.0 } else { numbered.saturating_sub(written) as f32 / numbered as f32 }
     }
 
     /// The viewer's payload type for the packet's codec.

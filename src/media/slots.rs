@@ -18,10 +18,12 @@ impl Feed {
     }
 }
 
-/// A feed that could be shown. Callers hand them over best first: whoever spoke last comes before who was silent for long.
+/// A feed that could be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Candidate {
     pub feed: Feed,
+    /// 0 for who spoke last, and so on; equal for all who never did.
+    pub rank: usize,
     /// It flows and is not muted.
     pub active: bool,
 }
@@ -102,18 +104,23 @@ impl Seating<'_> {
 
     /// The feeds for the places that are the server's to fill, as many as fit.
     fn wanted(&self, candidates: &[Candidate], loudest: usize) -> Vec<Feed> {
-        let unseated = || candidates.iter().filter(|c| !self.seats.contains(&Some(c.feed)));
-        let speakers: Vec<Feed> = unseated().map(|c| c.feed).filter(|feed| feed.kind() == MediaKind::Audio).collect();
+        // Sorts are stable; whom the viewer has already goes before whom it has not.
+        let held = |feed: Feed| self.places.iter().any(|place| place.holds == Some(feed));
+        let unseated = |kind| {
+            let free = |c: &&Candidate| c.feed.kind() == kind && !self.seats.contains(&Some(c.feed));
+            candidates.iter().filter(free).collect::<Vec<&Candidate>>()
+        };
+        let mut speakers = unseated(MediaKind::Audio);
+        speakers.sort_by_key(|c| (c.rank, !held(c.feed)));
         let room = self.free(MediaKind::Audio).count();
         let heard = if speakers.len() > room { room.min(loudest.max(1)) } else { room };
+        let speakers = speakers.into_iter().map(|c| c.feed).take(heard);
 
-        let mut pictures: Vec<&Candidate> = unseated().filter(|c| c.feed.kind() == MediaKind::Video).collect();
-        // A stable sort: within a class the best stays first.
-        pictures.sort_by_key(|c| (!c.active, c.feed.source != Source::Screen));
+        let mut pictures = unseated(MediaKind::Video);
+        pictures.sort_by_key(|c| (!c.active, c.feed.source != Source::Screen, c.rank, !held(c.feed)));
         let seen = self.free(MediaKind::Video).count();
-
         let pictures = pictures.into_iter().map(|c| c.feed).take(seen);
-        speakers.into_iter().take(heard).chain(pictures).collect()
+        speakers.chain(pictures).collect()
     }
 
     /// Places the server fills and has not filled.
@@ -196,7 +203,7 @@ mod tests {
     }
 
     fn candidates(feeds: &[Feed]) -> Vec<Candidate> {
-        feeds.iter().map(|feed| Candidate { feed: *feed, active: true }).collect()
+        feeds.iter().enumerate().map(|(rank, feed)| Candidate { feed: *feed, rank, active: true }).collect()
     }
 
     fn places(audio: usize, video: usize) -> Vec<Place> {
@@ -249,6 +256,15 @@ mod tests {
         assert_eq!(assign(&places, &all, LIMITS), [Some(cam(B)), Some(screen(C))]);
         all[2].active = false;
         assert_eq!(assign(&places, &all, LIMITS), [Some(cam(B)), Some(cam(C))]);
+    }
+
+    #[test]
+    fn of_those_who_never_spoke_whom_the_viewer_has_stays() {
+        let mut places = places(0, 2);
+        hold(&mut places, &[Some(cam(C)), None]);
+        let mut all = candidates(&[cam(A), cam(B), cam(C)]);
+        all.iter_mut().for_each(|candidate| candidate.rank = 0);
+        assert_eq!(assign(&places, &all, LIMITS), [Some(cam(C)), Some(cam(A))]);
     }
 
     #[test]

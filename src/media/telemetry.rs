@@ -26,6 +26,8 @@ struct Way {
     window: Window,
     /// Media went this way, so that loss means something.
     carried: bool,
+    /// The window's loss was measured on the whole transport.
+    of_transport: bool,
     bitrate: u64,
     meter: Meter,
     /// Sound tells jitter better than pictures, whose frames come in bursts.
@@ -81,12 +83,15 @@ impl Gauge {
         }
     }
 
-    /// A stream that the peer is sent; `written` packets of it were not retransmissions.
-    pub fn egress(&mut self, stats: &MediaEgressStats, written: u64, is_video: bool) {
+    /// A stream that the peer is sent; `written` packets of it were not retransmissions, and `holes` is the share that never came from its
+    /// publisher.
+    pub fn egress(&mut self, stats: &MediaEgressStats, written: u64, holes: f32, is_video: bool) {
         self.repairs.nacks_received += stats.nacks;
         self.repairs.retransmitted += stats.packets.saturating_sub(written);
         if let Some(remote) = &stats.remote {
-            self.down.stream(stats.loss, remote.jitter, is_video);
+            // Feedback for the whole transport counts what left here. A report on one stream cannot tell our loss from the publisher's.
+            let loss = stats.loss.map(|loss| ((loss - holes) / (1.0 - holes).max(0.01)).clamp(0.0, 1.0));
+            self.down.stream(loss.filter(|_| !self.down.of_transport), remote.jitter, is_video);
         }
         if let Some(rtt) = stats.rtt {
             self.rtt(rtt);
@@ -134,6 +139,7 @@ impl Way {
     fn begin(&mut self, loss: Option<f32>, bitrate: u64) {
         self.window = Window { rtt: None, loss: loss.unwrap_or(0.0), jitter: Duration::ZERO };
         self.carried = loss.is_some();
+        self.of_transport = loss.is_some();
         self.bitrate = bitrate;
         self.jitter_of_sound = false;
     }

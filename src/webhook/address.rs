@@ -1,124 +1,109 @@
-//! Which addresses the server may deliver to: a URL that someone else chose must not reach into the operator's own network.
+//! Which addresses a webhook may be sent to: the public internet, and what the operator allowed.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-/// Whether requests may go to this address: it is public, or the operator allows its network.
-pub fn is_allowed(address: IpAddr, allow_private: &[IpNet]) -> bool {
-    let address = embedded_v4(address);
-    allow_private.iter().any(|network| network.contains(&address)) || is_public(address)
+/// The address is not one that webhooks may reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is a private or special address; webhooks.allow_private names the networks that are allowed all the same")]
+pub struct Refused(pub IpAddr);
+
+const fn v4(a: u8, b: u8, c: u8, d: u8, prefix: u8) -> Ipv4Net {
+    Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), prefix)
 }
 
-/// The address a URL's host names literally, in any form that a URL parser understands.
-pub fn literal(url: &url::Url) -> Option<IpAddr> {
-    match url.host()? {
-        url::Host::Ipv4(address) => Some(address.into()),
-        url::Host::Ipv6(address) => Some(address.into()),
-        url::Host::Domain(_) => None,
-    }
+const fn v6(segments: [u16; 8], prefix: u8) -> Ipv6Net {
+    let [a, b, c, d, e, f, g, h] = segments;
+    Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, g, h), prefix)
 }
 
-/// The IPv4 address behind the IPv6 forms that lead to one: mapped (RFC 4291, 2.5.5.2), NAT64 (RFC 6052), 6to4 (RFC 3056).
-fn embedded_v4(address: IpAddr) -> IpAddr {
-    let IpAddr::V6(v6) = address else { return address };
-    let octets = v6.octets();
-    let v4 = |at: usize| Ipv4Addr::new(octets[at], octets[at + 1], octets[at + 2], octets[at + 3]);
-    match v6.segments() {
-        [0, 0, 0, 0, 0, 0xffff, ..] => v4(12).into(),
-        [0x64, 0xff9b, 0, 0, 0, 0, ..] => v4(12).into(),
-        [0x2002, ..] => v4(2).into(),
-        // Compatible form, deprecated but still understood by some stacks; :: and ::1 stay what they are.
-        [0, 0, 0, 0, 0, 0, high, low] if (high, low) > (0, 1) => v4(12).into(),
-        _ => address,
-    }
+/// The IANA special-purpose registry (RFC 6890 and its updates), multicast (RFC 5771) and what is reserved (RFC 1112).
+const SPECIAL_V4: [Ipv4Net; 16] = [
+    v4(0, 0, 0, 0, 8),
+    v4(10, 0, 0, 0, 8),
+    v4(100, 64, 0, 0, 10),
+    v4(127, 0, 0, 0, 8),
+    v4(169, 254, 0, 0, 16),
+    v4(172, 16, 0, 0, 12),
+    v4(192, 0, 0, 0, 24),
+    v4(192, 0, 2, 0, 24),
+    v4(192, 31, 196, 0, 24),
+    v4(192, 88, 99, 0, 24),
+    v4(192, 168, 0, 0, 16),
+    v4(198, 18, 0, 0, 15),
+    v4(198, 51, 100, 0, 24),
+    v4(203, 0, 113, 0, 24),
+    v4(224, 0, 0, 0, 4),
+    v4(240, 0, 0, 0, 4),
+];
+
+/// Global unicast (RFC 4291); everything outside is local, multicast or not assigned.
+const GLOBAL_V6: Ipv6Net = v6([0x2000, 0, 0, 0, 0, 0, 0, 0], 3);
+/// What is special inside it: protocol assignments with Teredo, documentation, 6to4, which carries any IPv4 address.
+const SPECIAL_V6: [Ipv6Net; 4] = [
+    v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 23),
+    v6([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32),
+    v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16),
+    v6([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20),
+];
+/// NAT64 (RFC 6052): the last four bytes are an IPv4 address that a translator reaches.
+const NAT64: Ipv6Net = v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96);
+
+/// Lets `address` through when it is public or in one of `allowed`. An IPv4 address written as IPv6 counts as what it is.
+pub fn vet(address: IpAddr, allowed: &[IpNet]) -> Result<(), Refused> {
+    let real = address.to_canonical();
+    let is_allowed = allowed.iter().any(|net| net.contains(&real) || net.contains(&address));
+    if is_allowed || is_public(real) { Ok(()) } else { Err(Refused(address)) }
 }
 
 fn is_public(address: IpAddr) -> bool {
     match address {
-        IpAddr::V4(v4) => is_public_v4(v4),
-        IpAddr::V6(v6) => is_public_v6(v6),
+        IpAddr::V4(address) => !SPECIAL_V4.iter().any(|net| net.contains(&address)),
+        IpAddr::V6(address) if NAT64.contains(&address) => {
+            let [.., a, b, c, d] = address.octets();
+            is_public(Ipv4Addr::new(a, b, c, d).into())
+        }
+        IpAddr::V6(address) => GLOBAL_V6.contains(&address) && !SPECIAL_V6.iter().any(|net| net.contains(&address)),
     }
-}
-
-/// Outside IANA's special-purpose registry for IPv4 (RFC 6890).
-fn is_public_v4(address: Ipv4Addr) -> bool {
-    let [a, b, c, _] = address.octets();
-    let shared = a == 100 && (64..128).contains(&b);
-    let benchmarking = a == 198 && (18..20).contains(&b);
-    let protocol = a == 192 && b == 0 && c == 0;
-    !(a == 0
-        || a >= 240
-        || shared
-        || benchmarking
-        || protocol
-        || address.is_private()
-        || address.is_loopback()
-        || address.is_link_local()
-        || address.is_multicast()
-        || address.is_documentation())
-}
-
-/// Global unicast (2000::/3) without documentation and the protocol-assignment block (RFC 6890).
-fn is_public_v6(address: Ipv6Addr) -> bool {
-    let [first, second, ..] = address.segments();
-    let global = first & 0xe000 == 0x2000;
-    let documentation = first == 0x2001 && second == 0x0db8 || first == 0x3fff && second < 0x1000;
-    let protocol = first == 0x2001 && second < 0x0200;
-    global && !documentation && !protocol
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn vetted(address: &str, allowed: &[&str]) -> bool {
+        let allowed: Vec<IpNet> = allowed.iter().map(|net| net.parse().unwrap()).collect();
+        vet(address.parse().unwrap(), &allowed).is_ok()
+    }
+
     #[test]
-    fn only_public_addresses_are_reached() {
-        for refused in [
-            "127.0.0.1",
-            "10.1.2.3",
-            "172.16.0.1",
-            "192.168.1.1",
-            "169.254.169.254",
-            "100.64.0.1",
-            "0.0.0.0",
-            "224.0.0.1",
-            "255.255.255.255",
-            "198.18.0.1",
-            "192.0.2.1",
-            "::",
-            "::1",
-            "fe80::1",
-            "fc00::1",
-            "ff02::1",
-            "2001:db8::1",
-            "::ffff:127.0.0.1",
-            "::ffff:169.254.169.254",
-            "64:ff9b::10.0.0.1",
-            "2002:7f00:1::",
-            "::7f00:1",
+    fn only_public_addresses_pass() {
+        for public in [
+            "1.1.1.1", "8.8.8.8", "100.63.255.255", "100.128.0.0", "172.15.255.255", "172.32.0.0", "192.167.1.1",
+            "198.17.255.255", "198.20.0.0", "223.255.255.255", "2606:4700:4700::1111", "2a00:1450::1", "::ffff:8.8.8.8",
+            "64:ff9b::8.8.8.8",
         ] {
-            assert!(!is_allowed(refused.parse().unwrap(), &[]), "{refused}");
+            assert!(vetted(public, &[]), "{public}");
         }
-        for public in ["93.184.216.34", "8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::8.8.8.8"] {
-            assert!(is_allowed(public.parse().unwrap(), &[]), "{public}");
+        for special in [
+            "0.0.0.0", "0.1.2.3", "10.0.0.1", "10.255.255.255", "100.64.0.1", "100.127.255.255", "127.0.0.1",
+            "127.255.255.254", "169.254.169.254", "172.16.0.1", "172.31.255.255", "192.0.0.1", "192.0.2.1", "192.88.99.1",
+            "192.168.0.1", "198.18.0.1", "198.19.255.255", "198.51.100.7", "203.0.113.7", "224.0.0.1", "239.255.255.255",
+            "240.0.0.1", "255.255.255.255", "::", "::1", "::127.0.0.1", "::8.8.8.8", "::ffff:127.0.0.1", "::ffff:10.0.0.1",
+            "::ffff:169.254.169.254", "::ffff:0:127.0.0.1", "64:ff9b::127.0.0.1", "64:ff9b::a00:1", "64:ff9b:1::1", "100::1",
+            "2001::1", "2001:db8::1", "2002:7f00:1::1", "3fff::1", "5f00::1", "fc00::1", "fd12:3456::1", "fe80::1", "fec0::1",
+            "ff02::1",
+        ] {
+            assert!(!vetted(special, &[]), "{special}");
         }
     }
 
     #[test]
-    fn the_operator_may_allow_a_network() {
-        let loopback: Vec<IpNet> = vec!["127.0.0.0/8".parse().unwrap()];
-        assert!(is_allowed("127.0.0.1".parse().unwrap(), &loopback));
-        assert!(is_allowed("::ffff:127.0.0.1".parse().unwrap(), &loopback), "the same machine in another form");
-        assert!(!is_allowed("10.0.0.1".parse().unwrap(), &loopback));
-    }
-
-    #[test]
-    fn a_literal_is_found_in_every_spelling() {
-        for text in ["http://127.0.0.1/", "http://2130706433/", "http://0x7f.1/", "http://[::ffff:127.0.0.1]/", "http://127.1/"] {
-            let address = literal(&text.parse().unwrap()).unwrap_or_else(|| panic!("{text}"));
-            assert!(!is_allowed(address, &[]), "{text}");
-        }
-        assert_eq!(literal(&"http://localhost/".parse().unwrap()), None);
+    fn allowed_networks_pass_and_their_neighbours_do_not() {
+        assert!(vetted("127.0.0.1", &["127.0.0.0/8"]));
+        assert!(vetted("::ffff:127.0.0.1", &["127.0.0.0/8"]), "the same address in IPv6");
+        assert!(vetted("::1", &["::1/128"]) && vetted("fd00::7", &["fd00::/8"]));
+        assert!(!vetted("::1", &["127.0.0.0/8"]) && !vetted("10.0.0.1", &["127.0.0.0/8", "10.0.1.0/24"]));
     }
 }

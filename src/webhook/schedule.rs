@@ -1,73 +1,131 @@
-//! When a failed delivery is tried again: densely at first, because calls are short, then for three days.
+//! When a failed delivery is tried again, and when it is given up.
 
 use std::time::Duration;
 
 use crate::base::Timestamp;
 
-/// Waits after the first, second, … failure, in seconds; the first attempt itself waits for nothing.
-const WAITS: [u64; 9] = [1, 2, 5, 10, 30, 60, 300, 900, 1800];
-/// Every wait after those.
-const HOURLY: u64 = 3600;
-/// A delivery is tried for so long after its first attempt.
-pub const GIVE_UP_AFTER: Duration = Duration::from_secs(72 * 3600);
-/// Each wait is this share longer or shorter, so that a receiver that comes back is not met by all lanes at once.
-const JITTER_PERCENT: u64 = 20;
-/// A receiver's own wish is followed up to here; longer ones are cut.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+/// Pauses after the first attempts, in seconds. Calls are short: an event that comes a minute late is of little use, so the first are close.
+const PAUSES: [u64; 9] = [1, 2, 5, 10, 30, 60, 5 * 60, 15 * 60, 30 * 60];
+/// After those.
+const HOURLY: Duration = Duration::from_secs(3600);
+/// A receiver may ask for a later attempt up to this; more would be the same as giving up.
+const LONGEST_WISH: Duration = Duration::from_secs(24 * 3600);
 
-/// When attempt number `failures + 1` is due, or `None` when the delivery is given up.
-///
-/// `failures` counts the attempts that failed (1 or more), `first` is when the first was made, `retry_after` is what the
-/// receiver asked for with 429 or 503, `dice` is any random number.
-pub fn next_attempt(
-    failures: u32,
-    first: Timestamp,
-    now: Timestamp,
-    retry_after: Option<Duration>,
-    dice: u64,
-) -> Option<Timestamp> {
-    let index = failures.max(1) as usize - 1;
-    let wait = Duration::from_secs(WAITS.get(index).copied().unwrap_or(HOURLY));
-    let wait = jittered(wait, dice).max(retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER));
-    let at = now + wait;
-    (at.since(first) <= GIVE_UP_AFTER).then_some(at)
+/// A point between 0.0 and 1.0, drawn anew for each pause.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Jitter(f64);
+
+impl Jitter {
+    /// From a random number.
+    pub fn from_random(number: u64) -> Self {
+        Self((number >> 11) as f64 / (1u64 << 53) as f64)
+    }
+
+    /// ±20 %, so that those who failed together do not come back together.
+    fn spread(self, pause: Duration) -> Duration {
+        pause.mul_f64(0.8 + 0.4 * self.0)
+    }
 }
 
-fn jittered(wait: Duration, dice: u64) -> Duration {
-    let millis = wait.as_millis() as u64;
-    let spread = millis * JITTER_PERCENT / 100;
-    Duration::from_millis(millis - spread + dice % (2 * spread + 1))
+/// The attempts on one event so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attempts {
+    /// Those that failed.
+    pub failed: u32,
+    /// When the first was made.
+    pub since: Timestamp,
+}
+
+/// What follows a failed attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    RetryAt(Timestamp),
+    GiveUp,
+}
+
+/// The pause after `failed` attempts in a row, before jitter.
+pub fn pause(failed: u32) -> Duration {
+    let index = usize::try_from(failed.saturating_sub(1)).unwrap_or(usize::MAX);
+    PAUSES.get(index).map_or(HOURLY, |seconds| Duration::from_secs(*seconds))
+}
+
+/// What follows the failure at `now`, which `attempts` includes. The last attempt is made when `give_up_after` has passed since the first,
+/// and not before the short pauses are used up: an endpoint that was not asked for days (its circuit was open) gets its quick retries too.
+pub fn next(attempts: Attempts, now: Timestamp, give_up_after: Duration, draw: Draw) -> Next {
+    let last = attempts.since + give_up_after;
+    let quick = attempts.failed as usize <= PAUSES.len();
+    if now >= last && !quick {
+        return Next::GiveUp;
+    }
+    let wish = draw.retry_after.unwrap_or_default().min(LONGEST_WISH);
+    let at = now + draw.jitter.spread(pause(attempts.failed)).max(wish);
+    Next::RetryAt(if quick { at } else { at.min(last) })
+}
+
+/// What a pause depends on besides the attempts.
+#[derive(Debug, Clone, Copy)]
+pub struct Draw {
+    pub jitter: Jitter,
+    /// The receiver's wish, of a 429 or a 503.
+    pub retry_after: Option<Duration>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const FIRST: Timestamp = Timestamp::from_millis(1_000_000);
+    const DAYS: Duration = Duration::from_secs(72 * 3600);
+    const MIDDLE: Draw = Draw { jitter: Jitter(0.5), retry_after: None };
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1000)
+    }
 
     #[test]
-    fn waits_follow_the_schedule_within_a_fifth() {
-        for (failures, wait) in [(1, 1), (2, 2), (3, 5), (4, 10), (5, 30), (6, 60), (7, 300), (8, 900), (9, 1800), (10, 3600), (40, 3600)] {
-            for dice in [0, 1, 12_345, u64::MAX] {
-                let at = next_attempt(failures, FIRST, FIRST, None, dice).unwrap();
-                let millis = at.since(FIRST).as_millis() as u64;
-                assert!((wait * 800..=wait * 1200).contains(&millis), "{failures}: {millis} ms");
+    fn an_event_that_always_fails_is_tried_on_the_contracts_schedule() {
+        let mut now = at(0);
+        let mut pauses = Vec::new();
+        for failed in 1.. {
+            match next(Attempts { failed, since: at(0) }, now, DAYS, MIDDLE) {
+                Next::RetryAt(then) => {
+                    pauses.push(then.since(now).as_secs());
+                    now = then;
+                }
+                Next::GiveUp => break,
             }
+        }
+        assert_eq!(pauses[..10], [1, 2, 5, 10, 30, 60, 300, 900, 1800, 3600]);
+        let hours = &pauses[9..pauses.len() - 1];
+        assert!(hours.iter().all(|pause| *pause == 3600), "{hours:?}");
+        assert_eq!(now, at(72 * 3600), "the last attempt is made when the time is up");
+    }
+
+    #[test]
+    fn jitter_stays_within_a_fifth() {
+        for (jitter, millis) in [(0.0, 800), (0.5, 1000), (1.0, 1200)] {
+            let draw = Draw { jitter: Jitter(jitter), ..MIDDLE };
+            let then = next(Attempts { failed: 1, since: at(0) }, at(0), DAYS, draw);
+            assert_eq!(then, Next::RetryAt(Timestamp::from_millis(millis)));
+        }
+        for number in [0, 1, u64::MAX / 2, u64::MAX] {
+            let Jitter(point) = Jitter::from_random(number);
+            assert!((0.0..1.0).contains(&point), "{point}");
         }
     }
 
     #[test]
-    fn a_delivery_is_given_up_after_three_days() {
-        let almost = FIRST + (GIVE_UP_AFTER - Duration::from_secs(2 * 3600));
-        assert!(next_attempt(80, FIRST, almost, None, 0).is_some());
-        assert_eq!(next_attempt(80, FIRST, FIRST + GIVE_UP_AFTER, None, 0), None);
+    fn a_receivers_wish_is_honoured_when_it_is_later() {
+        for (wish, expected) in [(0, 10), (7, 10), (120, 120), (u64::MAX / 2, 24 * 3600)] {
+            let draw = Draw { retry_after: Some(Duration::from_secs(wish)), ..MIDDLE };
+            let then = next(Attempts { failed: 4, since: at(0) }, at(0), DAYS, draw);
+            assert_eq!(then, Next::RetryAt(at(expected)), "{wish}");
+        }
     }
 
     #[test]
-    fn the_receivers_own_wish_is_kept_within_reason() {
-        let after = |seconds| next_attempt(1, FIRST, FIRST, Some(Duration::from_secs(seconds)), 0).unwrap().since(FIRST);
-        assert_eq!(after(120), Duration::from_secs(120));
-        assert!(after(0) >= Duration::from_millis(800), "not sooner than the schedule");
-        assert_eq!(after(1_000_000), LONGEST_RETRY_AFTER);
+    fn what_was_not_asked_for_days_still_gets_its_quick_retries() {
+        let late = at(80 * 3600);
+        assert_eq!(next(Attempts { failed: 1, since: at(0) }, late, DAYS, MIDDLE), Next::RetryAt(late + pause(1)));
+        assert_eq!(next(Attempts { failed: 10, since: at(0) }, late, DAYS, MIDDLE), Next::GiveUp);
     }
 }

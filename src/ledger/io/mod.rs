@@ -1,5 +1,7 @@
 //! The record on the disk: redb's file and the one thread that writes it.
 
+#[cfg(test)]
+mod disk;
 pub mod store;
 pub mod writer;
 

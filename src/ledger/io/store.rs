@@ -516,3 +516,233 @@ fn forget_cached_pages(path: &Path) {
 
 #[cfg(not(target_os = "linux"))]
 fn forget_cached_pages(_path: &Path) {}
+
+#[cfg(test)]
+mod tests {
+    use super::super::disk::{Disk, Fault};
+    use super::*;
+    use crate::base::Timestamp;
+    use crate::event::EventKind;
+
+    fn call(n: u128) -> CallId {
+        CallId::from_u128(n)
+    }
+
+    fn endpoint(name: &str) -> EndpointId {
+        name.parse().unwrap()
+    }
+
+    fn record(of: u128, seq: u64) -> Record {
+        Record {
+            call: call(of),
+            seq,
+            kind: EventKind::UserJoin,
+            time: Timestamp::from_millis(seq),
+            body: format!("{{\"call\":{of},\"seq\":{seq}}}").into(),
+        }
+    }
+
+    fn facts(of: u128, seqs: std::ops::RangeInclusive<u64>, lanes: &[&str]) -> Append {
+        Append {
+            records: seqs.map(|seq| record(of, seq)).collect(),
+            open: vec![(call(of), Bytes::from_static(b"state"))],
+            lanes: lanes.iter().map(|name| endpoint(name)).collect(),
+            ..Append::default()
+        }
+    }
+
+    fn end(of: u128, seq: u64) -> Append {
+        Append { records: vec![record(of, seq)], closed: vec![call(of)], ..Append::default() }
+    }
+
+    fn save(of: u128, name: &str, next: u64) -> LaneSave {
+        LaneSave {
+            endpoint: endpoint(name),
+            call: call(of),
+            row: LaneRow { next, state: Bytes::new() },
+            dead: Vec::new(),
+        }
+    }
+
+    fn store() -> (Disk, Store) {
+        let disk = Disk::default();
+        let same = disk.clone();
+        (disk, Store::open_with(move || same.database()).unwrap())
+    }
+
+    fn pending(store: &Store, name: &str) -> Vec<(CallId, u64)> {
+        let page = store.lanes(&endpoint(name), None, 100).unwrap();
+        page.lanes.into_iter().map(|(call, row)| (call, row.next)).collect()
+    }
+
+    fn backlog(store: &Store, name: &str) -> u64 {
+        store.backlog().get(&endpoint(name)).copied().unwrap_or_default()
+    }
+
+    #[test]
+    fn a_calls_facts_are_read_in_order_from_any_number() {
+        let (_disk, store) = store();
+        store.commit(&[&facts(1, 1..=3, &[]), &facts(2, 1..=1, &[]), &facts(1, 4..=5, &[])], &[]).unwrap();
+        let seqs = |after, limit| -> Vec<u64> {
+            store.facts(call(1), after, limit).unwrap().iter().map(|record| record.seq).collect()
+        };
+        assert_eq!(seqs(0, 9), [1, 2, 3, 4, 5]);
+        assert_eq!(seqs(3, 9), [4, 5]);
+        assert_eq!(seqs(1, 2), [2, 3]);
+        assert!(seqs(5, 9).is_empty() && seqs(u64::MAX, 9).is_empty());
+        assert_eq!(store.facts(call(1), 1, 1).unwrap(), [record(1, 2)]);
+        assert!(store.facts(call(9), 0, 9).unwrap().is_empty());
+    }
+
+    #[test]
+    fn lanes_are_opened_with_the_first_fact_and_only_then() {
+        let (_disk, store) = store();
+        store.commit(&[&facts(1, 1..=2, &["a", "b"])], &[]).unwrap();
+        store.commit(&[&facts(1, 3..=3, &["a", "b", "c"])], &[]).unwrap();
+        assert_eq!(pending(&store, "a"), [(call(1), 1)]);
+        assert_eq!(pending(&store, "b"), [(call(1), 1)]);
+        assert_eq!(pending(&store, "c"), []);
+        assert_eq!((backlog(&store, "a"), backlog(&store, "c")), (3, 0));
+    }
+
+    #[test]
+    fn an_open_call_is_known_until_it_ends() {
+        let (_disk, store) = store();
+        store.commit(&[&facts(1, 1..=1, &[]), &facts(2, 1..=1, &[])], &[]).unwrap();
+        let found = store.open_calls().unwrap();
+        assert_eq!(found.iter().map(|open| open.call).collect::<Vec<_>>(), [call(1), call(2)]);
+        assert_eq!(found[0].snapshot, "state");
+        store.commit(&[&end(1, 2)], &[]).unwrap();
+        assert_eq!(store.open_calls().unwrap().len(), 1);
+        assert!(!store.call(call(1)).unwrap().unwrap().open);
+    }
+
+    #[test]
+    fn a_lane_is_dropped_when_its_call_has_ended_and_all_is_delivered() {
+        let (_disk, store) = store();
+        store.commit(&[&facts(1, 1..=2, &["a", "b"])], &[&save(1, "a", 3)]).unwrap();
+        assert_eq!(store.lane(&endpoint("a"), call(1)).unwrap().unwrap().next, 3, "the call is open");
+        assert_eq!(pending(&store, "a"), []);
+        store.commit(&[&end(1, 3)], &[]).unwrap();
+        assert_eq!(pending(&store, "a"), [(call(1), 3)]);
+        store.commit(&[], &[&save(1, "a", 4)]).unwrap();
+        assert_eq!(store.lane(&endpoint("a"), call(1)).unwrap(), None);
+        assert_eq!(pending(&store, "b"), [(call(1), 1)], "another endpoint's lane stays");
+        assert_eq!((backlog(&store, "a"), backlog(&store, "b")), (0, 3));
+    }
+
+    #[test]
+    fn closing_without_a_fact_drops_lanes_that_have_nothing_to_do() {
+        let (_disk, store) = store();
+        store.commit(&[&facts(1, 1..=1, &["a", "b"])], &[&save(1, "a", 2)]).unwrap();
+        store.commit(&[&Append { closed: vec![call(1)], ..Append::default() }], &[]).unwrap();
+        assert_eq!(store.lane(&endpoint("a"), call(1)).unwrap(), None);
+        assert_eq!(pending(&store, "b"), [(call(1), 1)]);
+    }
+
+    #[test]
+    fn a_lane_whose_state_wants_something_is_pending_and_kept() {
+        let (_disk, store) = store();
+        let mut gap = save(1, "a", 2);
+        gap.row.state = Bytes::from_static(b"gap");
+        gap.dead =
+            vec![DeadRow { from: 1, to: 1, time: Timestamp::from_millis(9), why: "500".into() }];
+        store.commit(&[&facts(1, 1..=1, &["a"]), &Append { closed: vec![call(1)], ..Append::default() }], &[&gap]).unwrap();
+        assert_eq!(pending(&store, "a"), [(call(1), 2)]);
+        let letters = store.dead(&endpoint("a"), None, 10).unwrap().letters;
+        assert_eq!(letters, [(call(1), gap.dead[0].clone())]);
+        store.commit(&[], &[&save(1, "a", 2)]).unwrap();
+        assert_eq!(store.lane(&endpoint("a"), call(1)).unwrap(), None);
+    }
+
+    #[test]
+    fn pages_of_lanes_go_on_where_they_ended() {
+        let (_disk, store) = store();
+        let turns: Vec<Append> = (1..=7).map(|n| facts(n, 1..=1, &["a", "a-b"])).collect();
+        store.commit(&turns.iter().collect::<Vec<_>>(), &[]).unwrap();
+        let mut found = Vec::new();
+        let mut after = None;
+        loop {
+            let page = store.lanes(&endpoint("a"), after, 3).unwrap();
+            assert!(page.lanes.len() <= 3);
+            found.extend(page.lanes.into_iter().map(|(call, _)| call));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found, (1..=7).map(call).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn pages_of_dead_letters_go_on_where_they_ended() {
+        let (_disk, store) = store();
+        let mut gone = save(1, "a", 4);
+        let letter = |from| DeadRow { from, to: from, time: Timestamp::default(), why: String::new() };
+        gone.dead = (1..=3).map(letter).collect();
+        store.commit(&[&facts(1, 1..=3, &["a"])], &[&gone]).unwrap();
+        let first = store.dead(&endpoint("a"), None, 2).unwrap();
+        let second = store.dead(&endpoint("a"), first.next, 2).unwrap();
+        let seqs = |page: &DeadPage| page.letters.iter().map(|(_, letter)| letter.from).collect::<Vec<_>>();
+        assert_eq!((seqs(&first), seqs(&second), second.next), (vec![1, 2], vec![3], None));
+    }
+
+    #[test]
+    fn the_same_turn_may_be_given_again() {
+        let (_disk, store) = store();
+        let turn = facts(1, 1..=2, &["a"]);
+        store.commit(&[&turn], &[]).unwrap();
+        store.commit(&[&turn], &[]).unwrap();
+        assert_eq!(store.facts(call(1), 0, 9).unwrap().len(), 2);
+        assert_eq!(backlog(&store, "a"), 2);
+        assert_eq!(pending(&store, "a"), [(call(1), 1)]);
+    }
+
+    #[test]
+    #[should_panic(expected = "numbered without gaps")]
+    fn a_gap_is_never_stored() {
+        let (_disk, store) = store();
+        let _ = store.commit(&[&facts(1, 1..=1, &[]), &facts(1, 3..=3, &[])], &[]);
+    }
+
+    #[test]
+    fn a_full_disk_stores_nothing_and_reads_go_on_after_reopening() {
+        let (disk, store) = store();
+        store.commit(&[&facts(1, 1..=2, &["a"])], &[]).unwrap();
+        disk.set_fault(Fault::Full);
+        assert!(store.commit(&[&facts(1, 3..=900, &["a"])], &[]).is_err());
+        disk.set_fault(Fault::None);
+        store.reopen().unwrap();
+        assert_eq!(store.facts(call(1), 0, 9999).unwrap().len(), 2);
+        assert_eq!(backlog(&store, "a"), 2);
+        store.commit(&[&facts(1, 3..=900, &["a"])], &[]).unwrap();
+        assert_eq!(store.facts(call(1), 0, 9999).unwrap().len(), 900);
+    }
+
+    #[test]
+    fn a_file_is_found_again_with_its_lanes_and_backlog() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.redb");
+        let store = Store::open(&path).unwrap();
+        store.commit(&[&facts(1, 1..=3, &["a"])], &[&save(1, "a", 2)]).unwrap();
+        assert!(Store::open(&path).is_err(), "one process at a time");
+        assert!(store.size() > 0);
+        drop(store);
+        let store = Store::open(&path).unwrap();
+        assert_eq!(pending(&store, "a"), [(call(1), 2)]);
+        assert_eq!(backlog(&store, "a"), 2);
+        assert_eq!(store.call(call(1)).unwrap().unwrap().lanes, [endpoint("a")]);
+    }
+
+    #[test]
+    fn a_file_of_a_later_version_is_refused() {
+        let (disk, store) = store();
+        drop(store);
+        let database = disk.database().unwrap();
+        let tx = database.begin_write().unwrap();
+        tx.open_table(META).unwrap().insert("format", FORMAT + 1).unwrap();
+        tx.commit().unwrap();
+        drop(database);
+        assert!(matches!(Store::open_with(move || disk.database()), Err(StoreError::TooNew { .. })));
+    }
+}

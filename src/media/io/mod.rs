@@ -75,6 +75,11 @@ impl Plane {
         Ok(())
     }
 
+    /// How many shards run.
+    pub fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
     /// Where clients reach the shards.
     pub fn udp_addresses(&self) -> Vec<SocketAddr> {
         self.shards.iter().flat_map(|shard| shard.addresses.iter().copied()).collect()

@@ -1,0 +1,530 @@
+//! The composition root: builds every part, joins them with bounded channels, and stops them in order.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use bytes::Bytes;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+
+use crate::api::io::{Readiness, health, metrics as metrics_routes};
+use crate::base::{CallId, EndpointId, EventId, SessionId, Timestamp, UserId};
+use crate::call::{Call, Limits};
+use crate::config::Config;
+use crate::config::io::Secrets;
+use crate::control::io::{Clock, Handle, Outward, entropy};
+use crate::control::{Input, Message, Restored, Settings, State, Turn};
+use crate::event::{Event, Fact, TelemetryEnvelope};
+use crate::ledger::io::{Health, Store, Told, Writer, WriterHandle, WriterNews};
+use crate::ledger::{self, Append};
+use crate::media::io::Plane;
+use crate::media::{self, Command, Report, ShardSnapshot, Thresholds};
+use crate::metrics::{DeliveryResult, Metrics};
+use crate::signal::io::registry::Registry;
+use crate::signal::io::ws::{self, Door};
+use crate::signal::token::TokenKey;
+use crate::ticket::{Ticket, TicketKey};
+use crate::web;
+use crate::webhook::endpoint::Roster;
+use crate::webhook::io::{ClientSettings, Deliverer, DelivererHandle, Parts};
+use crate::webhook::record::{LanePage, LaneRow, LaneSave, Record, StoredEvent};
+use crate::webhook::{Observation, Settings as DeliverySettings};
+
+/// Reports of all shards on their way to control. Shards never wait: what does not fit is kept by them, newest value first.
+const REPORT_QUEUE: usize = 4096;
+/// Time for the last facts to reach a disk that makes trouble.
+const CLOSE_LEDGER_WITHIN: Duration = Duration::from_secs(10);
+/// Time for requests that are under way when the node stops; what is left is delivered by the next start.
+const STOP_DELIVERY_WITHIN: Duration = Duration::from_secs(5);
+/// The try-a-call page's tickets are good for a day.
+const TRY_TICKET_LIFETIME: Duration = Duration::from_secs(86_400);
+
+/// Runs the server until it is told to stop.
+pub async fn run(config: Config, secrets: Secrets) -> anyhow::Result<()> {
+    let node = Node::start(config, secrets).await?;
+    stop_signal().await?;
+    tracing::info!("stopping");
+    node.stop().await;
+    Ok(())
+}
+
+/// The running parts, in the order in which they are stopped.
+struct Node {
+    servers: Vec<tokio::task::JoinHandle<()>>,
+    readiness: Arc<Readiness>,
+    registry: Arc<Registry>,
+    control: Handle,
+    control_thread: std::thread::JoinHandle<()>,
+    plane: Arc<Plane>,
+    deliverer: Deliverer,
+    writer: Writer<Then>,
+}
+
+/// What waits until a turn's facts are stored.
+struct Then {
+    tells: Vec<(SessionId, Message)>,
+    after: Vec<Command>,
+    telemetry: Vec<TelemetryEnvelope>,
+}
+
+impl Node {
+    async fn start(config: Config, secrets: Secrets) -> anyhow::Result<Self> {
+        let clock = Clock::start();
+        let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
+        let public = bind(config.http.public).await?;
+        let admin = bind(config.http.admin).await?;
+        let store = open_store(&config.data_dir)?;
+        let (reports_in, reports) = mpsc::channel(REPORT_QUEUE);
+        let plane = Arc::new(start_plane(&config, reports_in)?);
+        let registry = Arc::new(Registry::new(TokenKey::new(&secrets.app_secret.0)));
+        let readiness = Arc::new(Readiness::default());
+        let (health_in, ledger_health) = watch::channel(Health::Writable);
+        let delivery = Arc::new(OnceLock::new());
+        let told = Outcome {
+            registry: registry.clone(),
+            plane: plane.clone(),
+            delivery: delivery.clone(),
+            metrics: metrics.clone(),
+            health: health_in,
+        };
+        let writer = Writer::start(store.clone(), told)?;
+        let deliverer = start_delivery(&config, &store, writer.handle(), clock, &metrics)?;
+        let _ = delivery.set(deliverer.handle());
+
+        let (control, inputs) = Handle::new();
+        let state = State::new(settings(&config, plane.shards()));
+        let outward = Inside {
+            plane: plane.clone(),
+            writer: writer.handle(),
+            delivery: deliverer.handle(),
+            store: store.clone(),
+            clock,
+            readiness: readiness.clone(),
+            metrics: metrics.clone(),
+        };
+        let control_thread = spawn_control(state, clock, inputs, reports, outward)?;
+        tokio::spawn(follow_health(ledger_health, control.clone()));
+        restore(&store, &control).await?;
+
+        let tickets = TicketKey::new(config.app.id, &secrets.app_secret.0, config.app.clock_skew);
+        let door = Arc::new(Door {
+            control: control.clone(),
+            registry: registry.clone(),
+            tickets: tickets.clone(),
+            clock,
+            allowed_origins: config.http.allowed_origins.clone(),
+            ice_servers: Vec::new(),
+        });
+        let pages = web::Pages { try_page: config.http.try_page, sdk_app_id: config.app.id, sign: signer(tickets, clock) };
+        let public_routes = web::router(pages).merge(ws::router(door)).merge(health(readiness.clone()));
+        let admin_routes = metrics_routes(metrics).merge(health(readiness.clone()));
+        announce(&public, &admin, &plane)?;
+        let servers = vec![serve(public, public_routes), serve(admin, admin_routes)];
+        readiness.set(true);
+        Ok(Self { servers, readiness, registry, control, control_thread, plane, deliverer, writer })
+    }
+
+    /// Nothing that was told is lost: doors close first, then control ends, then what it gave out is stored.
+    async fn stop(self) {
+        self.readiness.set(false);
+        let _ = self.control.send(Input::Drain).await;
+        for server in self.servers {
+            server.abort();
+        }
+        self.registry.close_all();
+        drop(self.control);
+        let control_thread = self.control_thread;
+        if tokio::task::spawn_blocking(move || control_thread.join()).await.is_err() {
+            tracing::error!("control had failed");
+        }
+        self.deliverer.shutdown(STOP_DELIVERY_WITHIN).await;
+        let unstored = self.writer.close(CLOSE_LEDGER_WITHIN).await;
+        if unstored.0 > 0 {
+            tracing::error!(turns = unstored.0, "the record could not be written to the end");
+        }
+        if let Ok(plane) = Arc::try_unwrap(self.plane) {
+            let _ = tokio::task::spawn_blocking(|| plane.stop()).await;
+        }
+    }
+}
+
+/// Carries out control's turns: media commands at once, the rest behind the ledger.
+struct Inside {
+    plane: Arc<Plane>,
+    writer: WriterHandle<Then>,
+    delivery: DelivererHandle,
+    store: Arc<Store>,
+    clock: Clock,
+    readiness: Arc<Readiness>,
+    metrics: Metrics,
+}
+
+impl Outward for Inside {
+    async fn turn(&mut self, turn: Turn) {
+        let Turn { media, facts, states, tells, after, telemetry } = turn;
+        for command in media {
+            send(&self.plane, command);
+        }
+        let mut append = Append { lanes: self.delivery.enabled(), ..Append::default() };
+        for fact in &facts {
+            self.metrics.fact(fact.event.kind());
+            append.records.push(ledger::Record {
+                call: fact.call,
+                seq: fact.seq,
+                kind: fact.event.kind(),
+                time: fact.time,
+                body: Bytes::from(fact.to_json()),
+            });
+        }
+        for state in states {
+            append.open.retain(|(call, _)| *call != state.call);
+            match state.snapshot {
+                Some(snapshot) => append.open.push((state.call, snapshot.into())),
+                None => append.closed.push(state.call),
+            }
+        }
+        let telemetry: Vec<TelemetryEnvelope> =
+            telemetry.into_iter().map(|(call, event)| self.telemetry(call, event)).collect();
+        if append.is_empty() && tells.is_empty() && after.is_empty() && telemetry.is_empty() {
+            return;
+        }
+        let turn = ledger::Turn { append, then: Then { tells, after, telemetry } };
+        if self.writer.submit(turn).await.is_err() {
+            tracing::error!("the record is closed; a turn is lost");
+        }
+    }
+
+    fn snapshot(&mut self, snapshot: Box<ShardSnapshot>) {
+        self.metrics.set_shard(*snapshot);
+    }
+
+    fn observe(&mut self, state: &State) {
+        self.readiness.set(state.takes_calls());
+        let begun = state.calls().filter(|room| room.call.begun().is_some()).count();
+        self.metrics.calls_by_state(state.calls().count() - begun, begun);
+        self.metrics.sessions(state.session_count());
+        self.metrics.ledger_size(self.store.size());
+        self.observe_delivery();
+    }
+}
+
+impl Inside {
+    fn telemetry(&self, call: CallId, event: Event) -> TelemetryEnvelope {
+        let time = self.clock.now();
+        TelemetryEnvelope { id: EventId::new(time, entropy()), call, time, event }
+    }
+
+    fn observe_delivery(&self) {
+        let (now, backlog) = (self.clock.now(), self.store.backlog());
+        for endpoint in self.delivery.status().iter() {
+            let pending = backlog.get(&endpoint.id).copied().unwrap_or_default();
+            self.metrics.pending(&endpoint.id, pending, endpoint.oldest.map(|oldest| now.since(oldest)));
+        }
+    }
+}
+
+/// Tells what is stored.
+struct Outcome {
+    registry: Arc<Registry>,
+    plane: Arc<Plane>,
+    /// Set before anything can be told.
+    delivery: Arc<OnceLock<DelivererHandle>>,
+    metrics: Metrics,
+    health: watch::Sender<Health>,
+}
+
+impl Told<Then> for Outcome {
+    fn told(&mut self, turn: ledger::Turn<Then>) {
+        if let Some(delivery) = self.delivery.get() {
+            turn.append.calls().for_each(|call| delivery.stored(call));
+            for event in turn.then.telemetry {
+                delivery.telemetry(event.call, event.event.kind(), event.id, event.to_json().into());
+            }
+        }
+        for (session, message) in &turn.then.tells {
+            self.registry.deliver(*session, message);
+        }
+        for command in turn.then.after {
+            send(&self.plane, command);
+        }
+    }
+
+    fn news(&mut self, news: WriterNews) {
+        match news {
+            WriterNews::Committed(committed) => self.metrics.ledger_commit(committed.took, committed.facts),
+            WriterNews::Failing(error) => {
+                tracing::error!(%error, "the record cannot be written: no new calls until it can");
+                self.metrics.ledger_failing();
+                self.health.send_replace(Health::Failing);
+            }
+            WriterNews::Recovered => {
+                tracing::warn!("the record can be written again");
+                self.metrics.ledger_recovered();
+                self.health.send_replace(Health::Writable);
+            }
+        }
+    }
+}
+
+/// The record as delivery sees it.
+struct StoredRecord {
+    store: Arc<Store>,
+    writer: WriterHandle<Then>,
+}
+
+impl Record for StoredRecord {
+    fn lanes(&self, endpoint: &EndpointId, after: Option<CallId>, limit: usize) -> anyhow::Result<LanePage> {
+        let page = self.store.lanes(endpoint, after, limit)?;
+        let lanes = page.lanes.into_iter().map(|(call, row)| (call, delivery_row(row))).collect();
+        Ok(LanePage { lanes, next: page.next })
+    }
+
+    fn lane(&self, endpoint: &EndpointId, call: CallId) -> anyhow::Result<Option<LaneRow>> {
+        Ok(self.store.lane(endpoint, call)?.map(delivery_row))
+    }
+
+    fn events(&self, call: CallId, from: u64, limit: usize) -> anyhow::Result<Vec<StoredEvent>> {
+        let event = |fact: ledger::Record| StoredEvent {
+            seq: fact.seq,
+            id: Fact::id_of(fact.call, fact.seq, fact.time),
+            kind: fact.kind,
+            time: fact.time,
+            body: fact.body,
+        };
+        Ok(self.store.facts(call, from.saturating_sub(1), limit)?.into_iter().map(event).collect())
+    }
+
+    fn save(&self, rows: Vec<LaneSave>, saved: Box<dyn FnOnce() + Send>) {
+        let row = |save: LaneSave| ledger::LaneSave {
+            endpoint: save.endpoint,
+            call: save.call,
+            row: ledger::LaneRow { next: save.row.next, state: save.row.memory },
+            dead: save
+                .dead
+                .into_iter()
+                .map(|letter| ledger::DeadRow { from: letter.seq, to: letter.seq, time: letter.time, why: letter.why })
+                .collect(),
+        };
+        self.writer.save_lanes(rows.into_iter().map(row).collect(), saved);
+    }
+}
+
+fn delivery_row(row: ledger::LaneRow) -> LaneRow {
+    LaneRow { next: row.next, memory: row.state }
+}
+
+fn start_delivery(
+    config: &Config,
+    store: &Arc<Store>,
+    writer: WriterHandle<Then>,
+    clock: Clock,
+    metrics: &Metrics,
+) -> anyhow::Result<Deliverer> {
+    let webhooks = &config.webhooks;
+    let roster = Roster::read(&webhooks.endpoints, &webhooks.allow_private);
+    for (place, why) in &roster.refused {
+        tracing::error!(place, %why, "an endpoint of webhooks.endpoints is left out");
+    }
+    for endpoint in &roster.endpoints {
+        metrics.declare_endpoint(&endpoint.id);
+    }
+    let metrics = metrics.clone();
+    let mut seed = [0; 8];
+    seed.copy_from_slice(&entropy()[..8]);
+    Deliverer::start(Parts {
+        record: StoredRecord { store: store.clone(), writer },
+        endpoints: roster.endpoints,
+        settings: DeliverySettings { max_in_flight: webhooks.max_in_flight, ..DeliverySettings::default() },
+        client: ClientSettings { timeout: webhooks.timeout, allow_private: webhooks.allow_private.clone() },
+        now: Box::new(move || clock.now()),
+        observe: Box::new(move |observation| observe_delivery(&metrics, observation)),
+        runtime: tokio::runtime::Handle::current(),
+        seed: u64::from_be_bytes(seed),
+    })
+}
+
+/// Counts what became of a request, and logs what an operator should look at.
+fn observe_delivery(metrics: &Metrics, observation: Observation) {
+    match observation {
+        Observation::Delivered { endpoint, attempt, latency, .. } => {
+            if attempt > 1 {
+                metrics.delivery(&endpoint, DeliveryResult::Retried);
+            }
+            metrics.delivery(&endpoint, DeliveryResult::Delivered { latency });
+        }
+        Observation::Failed { endpoint, call, kind, attempt, why, retry_at } => {
+            if attempt > 1 {
+                metrics.delivery(&endpoint, DeliveryResult::Retried);
+            }
+            metrics.delivery(&endpoint, DeliveryResult::Failed);
+            let retry_at = retry_at.map(|at| at.to_string());
+            tracing::warn!(%endpoint, %call, %kind, attempt, why, retry_at, "a webhook was not taken");
+        }
+        Observation::Parked { endpoint, call, seq, why } => {
+            metrics.delivery(&endpoint, DeliveryResult::Dead);
+            tracing::error!(%endpoint, %call, seq, why, "an event could not be delivered and is kept as a dead letter");
+        }
+        Observation::GapDropped { endpoint, call } => {
+            tracing::error!(%endpoint, %call, "not even the gap could be told");
+        }
+        Observation::CircuitOpened { endpoint } => tracing::warn!(%endpoint, "an endpoint fails; single probes only"),
+        Observation::CircuitClosed { endpoint } => tracing::info!(%endpoint, "an endpoint works again"),
+        Observation::Disabled { endpoint } => {
+            tracing::error!(%endpoint, "an endpoint answered 410 Gone and is disabled");
+        }
+    }
+}
+
+fn send(plane: &Plane, command: Command) {
+    if plane.send(command).is_err() {
+        tracing::error!("the media plane does not run");
+    }
+}
+
+fn open_store(data_dir: &Path) -> anyhow::Result<Arc<Store>> {
+    let path = data_dir.join("ledger.redb");
+    let store = Store::open(&path).with_context(|| format!("the record {} cannot be opened", path.display()))?;
+    Ok(Arc::new(store))
+}
+
+fn start_plane(config: &Config, reports: mpsc::Sender<Report>) -> anyhow::Result<Plane> {
+    let shards = match config.media.shards {
+        0 => std::thread::available_parallelism().map_or(1, |cores| cores.get()),
+        shards => shards,
+    };
+    let settings = media::Settings {
+        addresses: media_addresses(config)?,
+        loudest: config.media.loudest,
+        max_peers: config.media.max_peers_per_shard,
+        volume_interval: config.telemetry.volume_interval,
+        quality_interval: config.telemetry.quality_interval,
+        thresholds: Thresholds {
+            excellent: config.quality.excellent,
+            good: config.quality.good,
+            poor: config.quality.poor,
+            bad: config.quality.bad,
+        },
+        down_after: config.quality.down_after,
+        ..media::Settings::default()
+    };
+    Plane::start(settings, config.media.udp_port, shards, reports).context("media cannot be served")
+}
+
+/// The configured addresses, or those of the interfaces; this machine's own when it has no other.
+fn media_addresses(config: &Config) -> anyhow::Result<Vec<IpAddr>> {
+    if !config.media.address.is_empty() {
+        return Ok(config.media.address.clone());
+    }
+    let interfaces = if_addrs::get_if_addrs().context("the network interfaces cannot be listed")?;
+    let usable = |address: &IpAddr| match address {
+        IpAddr::V4(v4) => !v4.is_link_local(),
+        IpAddr::V6(v6) => !v6.is_unicast_link_local(),
+    };
+    let mut addresses: Vec<IpAddr> = interfaces.iter().map(if_addrs::Interface::ip).filter(usable).collect();
+    addresses.sort_by_key(IpAddr::is_loopback);
+    addresses.dedup();
+    Ok(addresses)
+}
+
+fn settings(config: &Config, shards: usize) -> Settings {
+    Settings {
+        ring_timeout: config.calls.ring_timeout,
+        limits: Limits { resume_timeout: config.calls.resume_timeout, max_members: config.calls.max_members },
+        sessions_per_user: config.calls.sessions_per_user,
+        renew_grace: config.calls.renew_grace,
+        webhook_volume_interval: config.telemetry.webhook_volume_interval,
+        shards: shards as u64,
+    }
+}
+
+/// Control has a thread of its own: nothing that blocks elsewhere delays a call.
+fn spawn_control(
+    state: State,
+    clock: Clock,
+    inputs: mpsc::Receiver<Input>,
+    reports: mpsc::Receiver<Report>,
+    outward: Inside,
+) -> anyhow::Result<std::thread::JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    std::thread::Builder::new()
+        .name("control".into())
+        .spawn(move || runtime.block_on(crate::control::io::run(state, clock, inputs, reports, outward)))
+        .context("control's thread")
+}
+
+async fn follow_health(mut health: watch::Receiver<Health>, control: Handle) {
+    while health.changed().await.is_ok() {
+        let writable = *health.borrow_and_update() == Health::Writable;
+        if control.send(Input::LedgerHealth { writable }).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Calls that were open when the node last stopped go on, or end when nobody comes back to them.
+async fn restore(store: &Store, control: &Handle) -> anyhow::Result<()> {
+    for open in store.open_calls().context("the open calls cannot be read")? {
+        let call: Call = match serde_json::from_slice(&open.snapshot) {
+            Ok(call) => call,
+            Err(error) => {
+                tracing::error!(call = %open.call, %error, "an open call's state cannot be read; it stays open in the record");
+                continue;
+            }
+        };
+        let facts = store.facts(open.call, call.seq().saturating_sub(1), 1)?;
+        let last_seen = facts.last().map_or_else(Default::default, |fact| fact.time);
+        tracing::info!(call = %open.call, "a call is taken up again");
+        control.send(Input::Restored(Restored { call: Box::new(call), last_seen })).await?;
+    }
+    Ok(())
+}
+
+fn signer(tickets: TicketKey, clock: Clock) -> web::io::Signer {
+    Arc::new(move |user: &UserId| {
+        let now = clock.now();
+        tickets.sign(&Ticket { user: user.clone(), issued_at: now, expires_at: now + TRY_TICKET_LIFETIME, map_key: None })
+    })
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("{address} cannot be bound"))
+}
+
+fn serve(listener: TcpListener, routes: Router) -> tokio::task::JoinHandle<()> {
+    let service = routes.into_make_service_with_connect_info::<SocketAddr>();
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, service).await {
+            tracing::error!(%error, "a listener failed");
+        }
+    })
+}
+
+/// One line for programs on stdout, then some for people.
+fn announce(public: &TcpListener, admin: &TcpListener, plane: &Plane) -> anyhow::Result<()> {
+    let (public, admin) = (public.local_addr()?, admin.local_addr()?);
+    let udp: Vec<String> = plane.udp_addresses().iter().map(ToString::to_string).collect();
+    println!("{}", json!({"listening": {"public": public.to_string(), "admin": admin.to_string(), "udp": udp}}));
+    let reach = |address: SocketAddr| match address.ip().is_unspecified() {
+        true => format!("localhost:{}", address.port()),
+        false => address.to_string(),
+    };
+    println!("Try a call in two tabs:  http://{}/", reach(public));
+    println!("Prometheus metrics:      http://{}/metrics", reach(admin));
+    Ok(())
+}
+
+/// SIGTERM, or Ctrl-C at a terminal.
+async fn stop_signal() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        result = tokio::signal::ctrl_c() => result?,
+    }
+    Ok(())
+}

@@ -1,0 +1,12 @@
+//! Log-in tickets, byte-compatible with TLSSigAPIv2: the UserSig and the PrivateMapKey that some of them carry.
+//!
+//! Pure: the time is an argument. Nothing of a ticket is believed before its signature is checked, and what is decoded before that
+//! is bounded ([`usersig::MAX_TEXT`], [`usersig::MAX_JSON`]).
+
+pub mod error;
+pub mod mapkey;
+pub mod usersig;
+
+pub use error::TicketError;
+pub use mapkey::{MapKey, Privileges};
+pub use usersig::{Ticket, TicketKey};

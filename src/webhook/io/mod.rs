@@ -1,3 +1,0 @@
-//! Delivery's way out of the process.
-
-pub mod resolver;

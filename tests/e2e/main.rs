@@ -1,0 +1,19 @@
+//! End to end: the real binary, real sockets, real browsers, and a backend that checks every webhook it gets.
+//!
+//! `CALLISTO_BIN=target/release/callisto cargo test --test e2e` tests that binary instead of the one cargo just built.
+
+mod backend;
+mod browser;
+mod calls;
+mod delivery;
+mod doors;
+mod operator;
+mod resume;
+mod rpc;
+mod server;
+
+use std::time::Duration;
+
+/// Within this everything that a test waits for has happened, or it never will. Generous: nothing is waited for by sleeping,
+/// so only a failing test takes so long.
+const DEADLINE: Duration = Duration::from_secs(30);

@@ -1,0 +1,270 @@
+//! A client without a browser: JSON-RPC over a WebSocket, as protocol.md has it.
+
+use std::collections::VecDeque;
+
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use crate::DEADLINE;
+use crate::server::{Server, Site};
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// The app that a server has without configuration.
+const APP: u32 = 1_400_000_001;
+
+/// What comes on its own time and answers to nothing that a test does.
+const BESIDES: [&str; 5] =
+    ["onUserVoiceVolumeChanged", "onUserNetworkQualityChanged", "slots", "encodings", "resumeToken"];
+
+pub struct Client {
+    sink: SplitSink<Socket, Message>,
+    incoming: mpsc::UnboundedReceiver<Incoming>,
+    reading: JoinHandle<()>,
+    last_id: u64,
+    /// Notifications that were read while waiting for a reply.
+    events: VecDeque<Event>,
+    closed: Option<u16>,
+    pub resume_token: String,
+    pub session: String,
+    pub calls: Value,
+}
+
+/// A notification.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    pub name: String,
+    pub params: Value,
+}
+
+/// A refused request: the number and its stable name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refused {
+    pub code: i64,
+    pub name: String,
+}
+
+enum Incoming {
+    Message(Value),
+    /// With the code, if the server gave one.
+    Closed(Option<u16>),
+}
+
+impl Client {
+    /// Connected, and not logged in.
+    pub async fn connect(server: &Server) -> Self {
+        let url = format!("ws://{}/v1/ws", server.public());
+        let (socket, _) = timeout(DEADLINE, connect_async(url)).await.expect("in time").expect("the door is open");
+        let (sink, stream) = socket.split();
+        let (sender, incoming) = mpsc::unbounded_channel();
+        let reading = tokio::spawn(read(stream, sender));
+        Self {
+            sink,
+            incoming,
+            reading,
+            last_id: 0,
+            events: VecDeque::new(),
+            closed: None,
+            resume_token: String::new(),
+            session: String::new(),
+            calls: Value::Null,
+        }
+    }
+
+    pub async fn log_in(server: &Server, site: &Site, user: &str) -> Self {
+        let mut client = Self::connect(server).await;
+        let params = json!({"sdkAppId": APP, "userId": user, "userSig": site.ticket(user)});
+        client.logged_in(params).await;
+        client
+    }
+
+    /// Comes back with what an earlier connection had been given.
+    pub async fn resume(server: &Server, site: &Site, user: &str, resume_token: &str) -> Self {
+        let mut client = Self::connect(server).await;
+        let ticket = site.ticket(user);
+        let params = json!({"sdkAppId": APP, "userId": user, "userSig": ticket, "resumeToken": resume_token});
+        client.logged_in(params).await;
+        client
+    }
+
+    async fn logged_in(&mut self, params: Value) {
+        let result = self.ask("login", params).await;
+        self.session = result["sessionId"].as_str().expect("a session").to_owned();
+        self.resume_token = result["resumeToken"].as_str().expect("a resume token").to_owned();
+        self.calls = result["calls"].clone();
+        assert!(result["iceServers"].is_array(), "{result}");
+    }
+
+    /// A request that must succeed.
+    pub async fn ask(&mut self, method: &str, params: Value) -> Value {
+        let reply = self.request(method, params.clone()).await;
+        match reply.get("result") {
+            Some(result) => result.clone(),
+            None => panic!("{method} {params} was refused: {reply}"),
+        }
+    }
+
+    /// A request that must be refused.
+    pub async fn refused(&mut self, method: &str, params: Value) -> Refused {
+        let reply = self.request(method, params.clone()).await;
+        let Some(code) = reply["error"]["code"].as_i64() else {
+            panic!("{method} {params} was not refused: {reply}");
+        };
+        assert!(reply["error"]["message"].as_str().is_some_and(|message| !message.is_empty()), "{reply}");
+        Refused { code, name: reply["error"]["data"]["name"].as_str().unwrap_or_default().to_owned() }
+    }
+
+    async fn request(&mut self, method: &str, params: Value) -> Value {
+        self.last_id += 1;
+        let id = self.last_id;
+        let request = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
+        self.send(request.to_string()).await;
+        self.reply(json!(id)).await
+    }
+
+    /// Any text frame.
+    pub async fn send(&mut self, text: String) {
+        self.sink.send(Message::text(text)).await.expect("the connection is open");
+    }
+
+    /// The reply with this id; null is what a frame without a readable one gets.
+    pub async fn reply(&mut self, id: Value) -> Value {
+        loop {
+            match self.next().await {
+                Incoming::Message(message) if message.get("method").is_some() => self.keep(message),
+                Incoming::Message(message) => {
+                    assert_eq!(message["jsonrpc"], "2.0", "{message}");
+                    assert_eq!(message["id"], id, "{message}");
+                    return message;
+                }
+                Incoming::Closed(code) => panic!("closed ({code:?}) before the reply to {id}"),
+            }
+        }
+    }
+
+    /// The next event must be this one; its payload without the call's id, which is checked against `call`.
+    pub async fn expect(&mut self, name: &str, call: &str) -> Value {
+        let Event { name: got, mut params } = self.next_event(name).await;
+        assert_eq!(got, name, "{params}");
+        let of = params.as_object_mut().expect("params are an object").remove("callId");
+        assert_eq!(of, Some(json!(call)), "{name}");
+        params
+    }
+
+    /// The next event must be this one, which belongs to no call.
+    pub async fn expect_callless(&mut self, name: &str) -> Value {
+        let event = self.next_event(name).await;
+        assert_eq!(event.name, name, "{}", event.params);
+        event.params
+    }
+
+    /// The next events, as `label` has them, must be these.
+    pub async fn expect_all(&mut self, call: &str, labels: &[&str]) {
+        for label in labels {
+            let name = label.split_whitespace().next().expect("a label begins with a name");
+            let params = self.expect(name, call).await;
+            assert_eq!(self::label(name, &params), *label);
+        }
+    }
+
+    async fn next_event(&mut self, awaited: &str) -> Event {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return event;
+            }
+            match timeout(DEADLINE, self.next()).await {
+                Ok(Incoming::Message(message)) if message.get("method").is_some() => self.keep(message),
+                Ok(Incoming::Message(message)) => panic!("a reply that nobody asked for: {message}"),
+                Ok(Incoming::Closed(code)) => panic!("closed ({code:?}) while waiting for {awaited}"),
+                Err(_) => panic!("waited in vain for {awaited}"),
+            }
+        }
+    }
+
+    /// Nothing more has come: asks something that passes through everything events pass through, and looks what came before it.
+    pub async fn expect_nothing_more(&mut self) {
+        let nowhere = json!({"callId": "call_00000000000000000000000000"});
+        self.request("hangup", nowhere).await;
+        assert!(self.events.is_empty(), "{:?}", self.events);
+    }
+
+    /// The server closes the connection; gives its code.
+    pub async fn expect_closed(&mut self) -> Option<u16> {
+        loop {
+            match self.next().await {
+                Incoming::Message(message) if message.get("method").is_some() => self.keep(message),
+                Incoming::Message(message) => panic!("a reply that nobody asked for: {message}"),
+                Incoming::Closed(code) => {
+                    assert!(self.events.is_empty(), "{:?}", self.events);
+                    return code;
+                }
+            }
+        }
+    }
+
+    /// The connection breaks without a word.
+    pub async fn vanish(self) -> String {
+        self.reading.abort();
+        // Both halves of the socket go: the other one with the task.
+        let _ = self.reading.await;
+        self.resume_token
+    }
+
+    async fn next(&mut self) -> Incoming {
+        match timeout(DEADLINE, self.incoming.recv()).await {
+            Ok(Some(Incoming::Closed(code))) => {
+                self.closed = code;
+                Incoming::Closed(code)
+            }
+            Ok(Some(message)) => message,
+            Ok(None) => Incoming::Closed(self.closed),
+            Err(_) => panic!("waited in vain for the server; events so far: {:?}", self.events),
+        }
+    }
+
+    fn keep(&mut self, message: Value) {
+        assert_eq!(message["jsonrpc"], "2.0", "{message}");
+        let name = message["method"].as_str().expect("a method is text").to_owned();
+        if name == "resumeToken" {
+            self.resume_token = message["params"]["resumeToken"].as_str().expect("a token").to_owned();
+        }
+        if !BESIDES.contains(&name.as_str()) {
+            self.events.push_back(Event { name, params: message["params"].clone() });
+        }
+    }
+}
+
+async fn read(mut stream: SplitStream<Socket>, sender: mpsc::UnboundedSender<Incoming>) {
+    while let Some(Ok(message)) = stream.next().await {
+        let incoming = match message {
+            Message::Text(text) => Incoming::Message(serde_json::from_str(&text).expect("the server sends JSON")),
+            Message::Close(frame) => Incoming::Closed(frame.map(|frame| frame.code.into())),
+            _ => continue,
+        };
+        if sender.send(incoming).is_err() {
+            return;
+        }
+    }
+    let _ = sender.send(Incoming::Closed(None));
+}
+
+/// An event's name and, where it speaks of a user, who, and whether what it speaks of is there.
+pub fn label(name: &str, payload: &Value) -> String {
+    let mut label = name.to_owned();
+    if let Some(user) = payload["userId"].as_str() {
+        label += &format!(" {user}");
+    }
+    for key in ["isVideoAvailable", "isAudioAvailable"] {
+        if let Some(available) = payload[key].as_bool() {
+            label += if available { " on" } else { " off" };
+        }
+    }
+    label
+}

@@ -1,0 +1,184 @@
+//! The server under test: its folder and configuration, its process.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use crate::DEADLINE;
+use crate::backend::Backend;
+
+/// A server's folder: configuration, data, log. It stays when the process goes, so a server can be started in it again.
+pub struct Site {
+    folder: TempDir,
+    settings: Vec<String>,
+}
+
+/// A running server; killed when dropped.
+pub struct Server {
+    process: Child,
+    log: PathBuf,
+    public: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Site {
+    /// With these receivers as webhook endpoints for all lifecycle events.
+    pub fn new(backends: &[&Backend]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut config = String::from("[webhooks]\nallow_private = [\"127.0.0.0/8\"]\n");
+        for backend in backends {
+            let (url, secret) = (backend.url(), backend.secret());
+            config += &format!("[[webhooks.endpoints]]\nurl = \"{url}\"\nsecret = \"{secret}\"\nevents = [\"*\"]\n");
+        }
+        fs::write(folder.path().join("callisto.toml"), config).expect("a configuration file");
+        let settings = [
+            "http.public=127.0.0.1:0",
+            "http.admin=127.0.0.1:0",
+            "media.address=127.0.0.1",
+            "media.udp_port=0",
+            "media.tcp_port=0",
+        ];
+        Self { folder, settings: settings.map(String::from).to_vec() }
+    }
+
+    /// One more `--set`.
+    pub fn set(mut self, setting: &str) -> Self {
+        self.settings.push(setting.to_owned());
+        self
+    }
+
+    pub async fn serve(&self) -> Server {
+        let mut command = self.command("serve");
+        for setting in &self.settings {
+            command.args(["--set", setting]);
+        }
+        Server::start(command, self.folder.path().join("server.log")).await
+    }
+
+    /// As a person does it: with no argument but those that keep tests out of each other's way, in an empty folder.
+    pub async fn serve_by_default(&self) -> Server {
+        let mut command = self.program();
+        for setting in &self.settings {
+            command.args(["--set", setting]);
+        }
+        Server::start(command, self.folder.path().join("server.log")).await
+    }
+
+    /// A UserSig, made by the program's own command.
+    pub fn ticket(&self, user: &str) -> String {
+        let output = self.command("ticket").arg(user).output().expect("the program runs");
+        assert!(output.status.success(), "ticket {user}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("a ticket is ASCII").trim().to_owned()
+    }
+
+    /// Where its files are.
+    pub fn path(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    fn command(&self, name: &str) -> Command {
+        let mut command = self.program();
+        command.arg(name).arg("--config").arg(self.folder.path().join("callisto.toml"));
+        command.arg("--data").arg(self.folder.path().join("data"));
+        command
+    }
+
+    /// The program itself, with nothing of this machine's configuration.
+    pub fn program(&self) -> Command {
+        let mut command = Command::new(binary());
+        command.current_dir(self.folder.path());
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CALLISTO_")) {
+            command.env_remove(name);
+        }
+        command
+    }
+}
+
+fn binary() -> PathBuf {
+    match std::env::var_os("CALLISTO_BIN") {
+        Some(path) => fs::canonicalize(&path).unwrap_or_else(|error| panic!("CALLISTO_BIN {path:?}: {error}")),
+        None => PathBuf::from(env!("CARGO_BIN_EXE_callisto")),
+    }
+}
+
+impl Server {
+    async fn start(mut command: Command, log: PathBuf) -> Self {
+        let stderr = File::options().create(true).append(true).open(&log).expect("a log file");
+        let mut process = command.stdout(Stdio::piped()).stderr(stderr).spawn().expect("the server starts");
+        let stdout = BufReader::new(process.stdout.take().expect("stdout is piped"));
+        let (said, first) = oneshot::channel();
+        // Reads to the end, so that the server never meets a full or a closed pipe.
+        std::thread::spawn(move || {
+            let mut lines = stdout.lines().map_while(Result::ok);
+            let _ = said.send(lines.next());
+            lines.for_each(drop);
+        });
+        // Made first: it kills the process and shows the log if what follows panics.
+        let unbound = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut server = Self { process, log, public: unbound, admin: unbound };
+        let line = timeout(DEADLINE, first).await.expect("the server says where it listens").expect("stdout is read");
+        let line = line.expect("the server says where it listens before it ends");
+        let said: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("the first line is JSON: {line}"));
+        let address = |listener: &str| {
+            let text = said["listening"][listener].as_str();
+            text.and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{listener} in {line}"))
+        };
+        (server.public, server.admin) = (address("public"), address("admin"));
+        server
+    }
+
+    /// The page's address.
+    pub fn page(&self) -> String {
+        format!("http://{}/", self.public)
+    }
+
+    pub fn public(&self) -> SocketAddr {
+        self.public
+    }
+
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub async fn stop(self) -> ExitStatus {
+        self.signal(libc::SIGTERM).await
+    }
+
+    /// What no server can prepare for.
+    pub async fn kill(self) {
+        self.signal(libc::SIGKILL).await;
+    }
+
+    async fn signal(mut self, signal: libc::c_int) -> ExitStatus {
+        let pid = libc::pid_t::try_from(self.process.id()).expect("a pid");
+        // SAFETY: a system call without memory; nobody has waited for the process yet, so the pid is still its own.
+        assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+        let ended = timeout(DEADLINE, spawn_blocking(move || (self.process.wait(), self))).await;
+        let Ok(ended) = ended else {
+            // SAFETY: as above. The thread that waits reaps it.
+            unsafe { libc::kill(pid, libc::SIGKILL) };
+            panic!("the server does not end after signal {signal}");
+        };
+        let (status, _server) = ended.expect("waiting does not panic");
+        status.expect("a child can be waited for")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        if std::thread::panicking() {
+            eprintln!("--- log of the server ---\n{}", fs::read_to_string(&self.log).unwrap_or_default());
+        }
+    }
+}

@@ -1,0 +1,75 @@
+// What the tests see of a page: its peer connections and the person's view of it, without the page's help.
+const connections = [];
+const apply = RTCPeerConnection.prototype.setLocalDescription;
+RTCPeerConnection.prototype.setLocalDescription = function (...description) {
+  if (!connections.includes(this)) connections.push(this);
+  return apply.apply(this, description);
+};
+
+const telemetry = ["onUserVoiceVolumeChanged", "onUserNetworkQualityChanged"];
+const frame = () => new Promise((resolve) => setTimeout(resolve, 50));
+
+async function received(kind) {
+  const reports = await Promise.all(
+    connections.filter((connection) => connection.connectionState !== "closed").map((connection) => connection.getStats()),
+  );
+  return reports.flatMap((report) => [...report.values()]).filter((stats) => stats.type === "inbound-rtp" && stats.kind === kind);
+}
+
+async function total(kind, counter) {
+  return (await received(kind)).reduce((sum, stats) => sum + (stats[counter] ?? 0), 0);
+}
+
+window.witness = {
+  async until(condition, within) {
+    const end = performance.now() + within;
+    for (;;) {
+      const value = await condition();
+      if (value) return value;
+      if (performance.now() > end) throw new Error(`not within ${within} ms`);
+      await frame();
+    }
+  },
+
+  /** A person could press it: it is there, is shown and is not disabled. */
+  usable(selector) {
+    const element = document.querySelector(selector);
+    return Boolean(element) && !element.disabled && element.getClientRects().length > 0;
+  },
+
+  /** The counter of what is received reaches `least`, and goes on from there. */
+  async rises(kind, counter, least) {
+    const before = await total(kind, counter);
+    if (before < least) return false;
+    await this.until(async () => (await total(kind, counter)) > before, 5_000);
+    return true;
+  },
+
+  async hears() {
+    return (await received("audio")).some((stats) => stats.audioLevel > 0 && stats.totalAudioEnergy > 0);
+  },
+
+  total,
+
+  /** What the person sees listed: names and payloads, the oldest first. */
+  events() {
+    return [...document.querySelectorAll("#events li[data-event]")]
+      .map((line) => ({ name: line.dataset.event, payload: JSON.parse(line.querySelector("pre").textContent) }))
+      .filter(({ name }) => !telemetry.includes(name));
+  },
+
+  /** For the message of a failing test. */
+  async describe() {
+    const pick = ({ kind, framesDecoded, audioLevel, packetsReceived, totalAudioEnergy }) => ({
+      kind, framesDecoded, audioLevel, packetsReceived, totalAudioEnergy,
+    });
+    return {
+      connections: connections.map(({ connectionState, iceConnectionState }) => `${connectionState} ${iceConnectionState}`),
+      audio: (await received("audio")).map(pick),
+      video: (await received("video")).map(pick),
+      events: this.events(),
+      tiles: [...document.querySelectorAll("#tiles .tile")].map((tile) => ({ ...tile.dataset })),
+      text: document.body.innerText.slice(0, 2000),
+    };
+  },
+};
