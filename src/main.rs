@@ -42,7 +42,7 @@ struct Options {
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// What to log: error, warn, info, debug, trace, or a filter such as info,callisto::signal=debug
-    #[arg(long, value_name = "FILTER", default_value = "info")]
+    #[arg(long, value_name = "FILTER", default_value = "info,str0m=error,is=error")]
     log: String,
     /// Form of the log lines on stderr
     #[arg(long, value_name = "FORM", default_value = "text")]

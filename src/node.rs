@@ -2,7 +2,9 @@
 
 mod record;
 
+use std::fs::OpenOptions;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -12,7 +14,7 @@ use axum::Router;
 use bytes::Bytes;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use self::record::LedgerRecord;
 use crate::api::io::{Readiness, health, metrics as metrics_routes};
@@ -20,7 +22,7 @@ use crate::base::{CallId, EventId, SessionId, UserId};
 use crate::call::{Call, Limits};
 use crate::config::Config;
 use crate::config::io::Secrets;
-use crate::control::io::{Clock, Handle, Outward, entropy};
+use crate::control::io::{Clock, Ears, Handle, Outward, entropy};
 use crate::control::{Input, Message, Restored, Settings, State, Turn};
 use crate::event::{Event, TelemetryEnvelope};
 use crate::ledger::io::{Health, Store, Told, Writer, WriterHandle, WriterNews};
@@ -33,9 +35,9 @@ use crate::signal::io::ws::{self, Door};
 use crate::signal::token::TokenKey;
 use crate::ticket::{Ticket, TicketKey};
 use crate::web;
+use crate::webhook::dispatch::Reply;
 use crate::webhook::endpoint::Roster;
 use crate::webhook::io::{ClientSettings, Deliverer, DelivererHandle, Parts};
-use crate::webhook::dispatch::Reply;
 use crate::webhook::{Observation, Settings as DeliverySettings};
 
 /// Reports of all shards on their way to control. Shards never wait: what does not fit is kept by them, newest value first.
@@ -62,6 +64,7 @@ struct Node {
     readiness: Arc<Readiness>,
     registry: Arc<Registry>,
     control: Handle,
+    stop_control: oneshot::Sender<()>,
     control_thread: std::thread::JoinHandle<()>,
     plane: Arc<Plane>,
     deliverer: Deliverer,
@@ -110,7 +113,8 @@ impl Node {
             readiness: readiness.clone(),
             metrics: metrics.clone(),
         };
-        let control_thread = spawn_control(state, clock, inputs, reports, outward)?;
+        let (stop_control, stop) = oneshot::channel();
+        let control_thread = spawn_control(state, clock, Ears { inputs, reports, stop }, outward)?;
         tokio::spawn(follow_health(ledger_health, control.clone()));
         restore(&store, &control).await?;
 
@@ -123,13 +127,14 @@ impl Node {
             allowed_origins: config.http.allowed_origins.clone(),
             ice_servers: Vec::new(),
         });
-        let pages = web::Pages { try_page: config.http.try_page, sdk_app_id: config.app.id, sign: signer(tickets, clock) };
+        let pages =
+            web::Pages { try_page: config.http.try_page, sdk_app_id: config.app.id, sign: signer(tickets, clock) };
         let public_routes = web::router(pages).merge(ws::router(door)).merge(health(readiness.clone()));
         let admin_routes = metrics_routes(metrics).merge(health(readiness.clone()));
         announce(&public, &admin, &plane)?;
         let servers = vec![serve(public, public_routes), serve(admin, admin_routes)];
         readiness.set(true);
-        Ok(Self { servers, readiness, registry, control, control_thread, plane, deliverer, writer })
+        Ok(Self { servers, readiness, registry, control, stop_control, control_thread, plane, deliverer, writer })
     }
 
     /// Nothing that was told is lost: doors close first, then control ends, then what it gave out is stored.
@@ -140,7 +145,7 @@ impl Node {
             server.abort();
         }
         self.registry.close_all();
-        drop(self.control);
+        let _ = self.stop_control.send(());
         let control_thread = self.control_thread;
         if tokio::task::spawn_blocking(move || control_thread.join()).await.is_err() {
             tracing::error!("control had failed");
@@ -346,6 +351,13 @@ fn send(plane: &Plane, command: Command) {
 
 fn open_store(data_dir: &Path) -> anyhow::Result<Arc<Store>> {
     let path = data_dir.join("ledger.redb");
+    // Made before redb does, for its owner's eyes only.
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(&path)
+        .with_context(|| format!("the record {} cannot be written", path.display()))?;
     let store = Store::open(&path).with_context(|| format!("the record {} cannot be opened", path.display()))?;
     Ok(Arc::new(store))
 }
@@ -404,14 +416,13 @@ fn settings(config: &Config, shards: usize) -> Settings {
 fn spawn_control(
     state: State,
     clock: Clock,
-    inputs: mpsc::Receiver<Input>,
-    reports: mpsc::Receiver<Report>,
+    ears: Ears,
     outward: Inside,
 ) -> anyhow::Result<std::thread::JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     std::thread::Builder::new()
         .name("control".into())
-        .spawn(move || runtime.block_on(crate::control::io::run(state, clock, inputs, reports, outward)))
+        .spawn(move || runtime.block_on(crate::control::io::run(state, clock, ears, outward)))
         .context("control's thread")
 }
 
@@ -445,7 +456,12 @@ async fn restore(store: &Store, control: &Handle) -> anyhow::Result<()> {
 fn signer(tickets: TicketKey, clock: Clock) -> web::io::Signer {
     Arc::new(move |user: &UserId| {
         let now = clock.now();
-        tickets.sign(&Ticket { user: user.clone(), issued_at: now, expires_at: now + TRY_TICKET_LIFETIME, map_key: None })
+        tickets.sign(&Ticket {
+            user: user.clone(),
+            issued_at: now,
+            expires_at: now + TRY_TICKET_LIFETIME,
+            map_key: None,
+        })
     })
 }
 

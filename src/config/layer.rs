@@ -151,7 +151,8 @@ mod tests {
     #[test]
     fn texts_need_no_quotes_and_lists_are_toml() {
         let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-        let endpoints = format!("webhooks.endpoints=[{{url = \"http://127.0.0.1:1/\", secret = \"{secret}\", events = [\"*\"]}}]");
+        let endpoints =
+            format!("webhooks.endpoints=[{{url = \"http://127.0.0.1:1/\", secret = \"{secret}\", events = [\"*\"]}}]");
         let config = set(&[
             "app.secret=123",
             "media.address=[\"10.0.0.1\", \"::1\"]",
@@ -178,8 +179,16 @@ mod tests {
             ("http.try_page=maybe", "http.try_page", "unknown variant"),
             ("telemetry.volume_interval=1ms", "telemetry.volume_interval", "100ms"),
             ("webhooks.allow_private=[\"x\"]", "webhooks.allow_private[0]", "invalid"),
-            ("webhooks.endpoints=[{url = \"ftp://a\", secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\", events = []}]", "webhooks.endpoints[0].url", "http"),
-            ("webhooks.endpoints=[{url = \"http://a\", secret = \"x\", events = []}]", "webhooks.endpoints[0].secret", "whsec_"),
+            (
+                "webhooks.endpoints=[{url = \"ftp://a\", secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\", events = []}]",
+                "webhooks.endpoints[0].url",
+                "http",
+            ),
+            (
+                "webhooks.endpoints=[{url = \"http://a\", secret = \"x\", events = []}]",
+                "webhooks.endpoints[0].secret",
+                "whsec_",
+            ),
             ("quality.good=95", "quality", "excellent > good"),
         ] {
             let error = set(&[option]).unwrap_err();

@@ -102,7 +102,11 @@ impl World {
         }
     }
 
-    pub fn request(&mut self, device: &Device, body: Request) -> (Turn, Option<Result<Reply, callisto::call::Refusal>>) {
+    pub fn request(
+        &mut self,
+        device: &Device,
+        body: Request,
+    ) -> (Turn, Option<Result<Reply, callisto::call::Refusal>>) {
         let id = RequestId(self.number().into());
         let turn = self.apply(Input::Request { session: device.session, request: id.clone(), body });
         let reply = turn.tells.iter().find_map(|(session, message)| match message {
