@@ -20,6 +20,9 @@ use crate::event::EventKind;
 pub struct Settings {
     /// Requests with lifecycle events under way at once to one endpoint.
     pub max_in_flight: usize,
+    /// Lanes in memory for one endpoint, a quarter of a kilobyte each; a larger backlog stays in the record and is swept in as these
+    /// are done.
+    pub window: usize,
     pub patience: Patience,
 }
 
@@ -31,7 +34,7 @@ impl Default for Settings {
             // shorter leaves less time to repair it.
             poisoned_after: Duration::from_secs(3600),
         };
-        Self { max_in_flight: 64, patience }
+        Self { max_in_flight: 64, window: 20_000, patience }
     }
 }
 
@@ -313,7 +316,7 @@ impl Dispatcher {
                     outbox.replace(endpoint);
                     outbox
                 }
-                None => Outbox::new(endpoint, self.settings.max_in_flight),
+                None => Outbox::new(endpoint, self.settings.max_in_flight, self.settings.window),
             };
             self.boxes.insert(id, outbox);
         }

@@ -15,6 +15,8 @@ pub mod record;
 mod retry_after;
 pub mod schedule;
 pub mod sign;
+#[cfg(test)]
+mod simulation;
 mod sweep;
 
 pub use dispatch::{EndpointState, EndpointStatus, LastReply, Observation, Reply, Settings};

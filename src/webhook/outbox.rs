@@ -14,8 +14,6 @@ use super::sweep::Sweep;
 use crate::base::{CallId, EventId, Timestamp};
 use crate::event::EventKind;
 
-/// Lanes in memory for one endpoint, about 5 MB; a larger backlog stays in the record and is swept in as these are done.
-pub const WINDOW: usize = 20_000;
 /// Lanes asked for at once by a sweep.
 pub const SWEEP_PAGE: usize = 500;
 /// Events read at once. A lane sends them in a row; more would only cost memory.
@@ -24,6 +22,9 @@ pub const READ_AHEAD: usize = 8;
 const TELEMETRY_CALLS: usize = 10_000;
 /// The record could not be read: when it is asked again.
 const UNREAD_PAUSE: Duration = Duration::from_secs(1);
+
+/// Lanes that wait for a retry and were left in the record are looked for no sooner: a walk through a large backlog is not free.
+const LEFT_OUT_PAUSE: Duration = Duration::from_secs(30);
 
 /// What an outbox wants done.
 #[derive(Debug)]
@@ -71,6 +72,8 @@ pub struct Outbox {
     pub counts: Counts,
     /// Requests with lifecycle events that may be under way at once.
     slots: usize,
+    /// Lanes that may be in memory.
+    window: usize,
     busy: usize,
     circuit: Circuit,
     last_success: Option<Timestamp>,
@@ -110,12 +113,13 @@ pub enum CircuitChange {
 
 impl Outbox {
     /// An outbox that begins by sweeping in what the record holds.
-    pub fn new(endpoint: Arc<Endpoint>, slots: usize) -> Self {
+    pub fn new(endpoint: Arc<Endpoint>, slots: usize, window: usize) -> Self {
         let sweep = if endpoint.enabled { Sweep::begun() } else { Sweep::default() };
         Self {
             endpoint,
             counts: Counts::default(),
             slots: slots.max(1),
+            window: window.max(1),
             busy: 0,
             circuit: Circuit::default(),
             last_success: None,
@@ -178,7 +182,7 @@ impl Outbox {
         if !self.endpoint.enabled {
             return;
         }
-        let has_room = self.lanes.len() < WINDOW;
+        let has_room = self.lanes.len() < self.window;
         match self.lanes.get_mut(&call) {
             Some(lane) => {
                 if lane.nudge() {
@@ -218,12 +222,18 @@ impl Outbox {
         }
         let mut last = None;
         for (call, row) in page.lanes {
-            if self.lanes.len() >= WINDOW && !self.lanes.contains_key(&call) {
+            if self.lanes.len() >= self.window && !self.lanes.contains_key(&call) {
                 self.sweep.pause(last);
                 return;
             }
-            self.admit(call, &row, now);
             last = Some(call);
+            match Lane::new(call, &row, now).phase() {
+                // Room is for lanes that have something to send.
+                Phase::Waiting { until } if self.lanes.len() >= self.window / 2 && !self.lanes.contains_key(&call) => {
+                    self.sweep.again_at(until.max(now + LEFT_OUT_PAUSE));
+                }
+                _ => self.admit(call, &row, now),
+            }
         }
         self.sweep.advance(page.next);
     }
@@ -489,11 +499,11 @@ impl Outbox {
 
     fn sweep_on(&mut self, now: Timestamp) {
         if self.sweep.is_paused() {
-            let stuck = self.lanes.len() >= WINDOW && self.due.is_empty() && self.busy == 0;
-            if stuck && self.circuit.admits(now) == Admission::All {
-                self.make_room();
+            let stuck = self.lanes.len() > self.window / 2 && self.due.is_empty() && self.busy == 0;
+            if stuck {
+                self.make_room(now);
             }
-            if self.lanes.len() <= WINDOW / 2 {
+            if self.lanes.len() <= self.window / 2 {
                 self.sweep.resume();
             }
         }
@@ -503,10 +513,10 @@ impl Outbox {
     }
 
     /// Every lane in memory waits while the record holds more: those that wait longest go back there.
-    fn make_room(&mut self) {
+    fn make_room(&mut self, now: Timestamp) {
         let mut first_evicted = None;
         let mut kept = Vec::new();
-        while self.lanes.len() > WINDOW / 2
+        while self.lanes.len() > self.window / 2
             && let Some((at, call)) = self.timers.pop_last()
         {
             if self.dirty.contains(&call) || self.saving.contains(&call) {
@@ -518,7 +528,7 @@ impl Outbox {
         }
         self.timers.extend(kept);
         if let Some(at) = first_evicted {
-            self.sweep.again_at(at);
+            self.sweep.again_at(at.max(now + LEFT_OUT_PAUSE));
         }
     }
 

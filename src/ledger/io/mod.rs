@@ -2,6 +2,8 @@
 
 #[cfg(test)]
 mod disk;
+#[cfg(test)]
+mod power;
 pub mod store;
 pub mod writer;
 

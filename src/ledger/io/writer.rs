@@ -319,3 +319,214 @@ async fn sleep_until(at: Option<Instant>) {
 fn lock<V>(mutex: &Mutex<V>) -> std::sync::MutexGuard<'_, V> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc as channel;
+
+    use bytes::Bytes;
+    use futures_util::FutureExt;
+
+    use super::super::disk::{Disk, Fault};
+    use super::*;
+    use crate::base::{CallId, Timestamp};
+    use crate::event::EventKind;
+    use crate::ledger::{LaneRow, Record};
+
+    const CALL: CallId = CallId::from_u128(1);
+    const SOON: Duration = Duration::from_secs(30);
+
+    #[derive(Debug, PartialEq)]
+    enum Heard {
+        Told(u64),
+        Committed { turns: usize, facts: usize, lanes: usize },
+        Failing,
+        Recovered,
+    }
+
+    /// Passes on what it hears; holds the writer's thread at each turn while `gate` gives nothing.
+    struct Ear {
+        heard: channel::Sender<Heard>,
+        gate: Option<channel::Receiver<()>>,
+    }
+
+    impl Told<u64> for Ear {
+        fn told(&mut self, turn: Turn<u64>) {
+            self.heard.send(Heard::Told(turn.then)).unwrap();
+            if let Some(gate) = &self.gate {
+                let _ = gate.recv();
+            }
+        }
+
+        fn news(&mut self, news: WriterNews) {
+            let heard = match news {
+                WriterNews::Committed(Committed { turns, facts, lanes, .. }) => {
+                    Heard::Committed { turns, facts, lanes }
+                }
+                WriterNews::Failing(_) => Heard::Failing,
+                WriterNews::Recovered => Heard::Recovered,
+            };
+            // A test that has seen enough may be gone.
+            let _ = self.heard.send(heard);
+        }
+    }
+
+    struct World {
+        disk: Disk,
+        store: Arc<Store>,
+        writer: Writer<u64>,
+        heard: channel::Receiver<Heard>,
+    }
+
+    fn world(gate: Option<channel::Receiver<()>>) -> World {
+        let disk = Disk::default();
+        let same = disk.clone();
+        let store = Arc::new(Store::open_with(move || same.database()).unwrap());
+        let (heard_in, heard) = channel::channel();
+        let writer = Writer::start(store.clone(), Ear { heard: heard_in, gate }).unwrap();
+        World { disk, store, writer, heard }
+    }
+
+    fn turn(seq: u64) -> Turn<u64> {
+        let record = Record {
+            call: CALL,
+            seq,
+            kind: EventKind::UserJoin,
+            time: Timestamp::default(),
+            body: Bytes::from_static(b"{}"),
+        };
+        let lanes = Arc::new(["a".parse().unwrap()]);
+        Turn { append: Append { records: vec![record], lanes, ..Append::default() }, then: seq }
+    }
+
+    fn silent(then: u64) -> Turn<u64> {
+        Turn { append: Append::default(), then }
+    }
+
+    fn save(next: u64) -> LaneSave {
+        let row = LaneRow { next, state: Bytes::new() };
+        LaneSave { endpoint: "a".parse().unwrap(), call: CALL, row, dead: Vec::new() }
+    }
+
+    fn hear(heard: &channel::Receiver<Heard>) -> Heard {
+        heard.recv_timeout(SOON).expect("the writer says something")
+    }
+
+    #[tokio::test]
+    async fn what_waits_shares_one_commit_and_is_told_in_order_afterwards() {
+        let (open, gate) = channel::channel();
+        let World { store, writer, heard, .. } = world(Some(gate));
+        let handle = writer.handle();
+        handle.submit(turn(1)).await.unwrap();
+        assert_eq!(hear(&heard), Heard::Committed { turns: 1, facts: 1, lanes: 0 });
+        assert_eq!(hear(&heard), Heard::Told(1));
+        // The writer is held: these wait together.
+        for seq in 2..=50 {
+            handle.submit(turn(seq)).await.unwrap();
+            handle.submit(silent(1000 + seq)).await.unwrap();
+        }
+        drop(open);
+        assert_eq!(hear(&heard), Heard::Committed { turns: 49, facts: 49, lanes: 0 });
+        for seq in 2..=50 {
+            assert_eq!(hear(&heard), Heard::Told(seq));
+            assert_eq!(hear(&heard), Heard::Told(1000 + seq));
+        }
+        assert_eq!(store.facts(CALL, 0, 99).unwrap().len(), 50);
+        assert_eq!(writer.close(SOON).await, Unstored(0));
+    }
+
+    #[tokio::test]
+    async fn turns_without_facts_cost_no_commit() {
+        let World { writer, heard, .. } = world(None);
+        writer.handle().submit(silent(7)).await.unwrap();
+        assert_eq!(hear(&heard), Heard::Told(7));
+        writer.close(SOON).await;
+        assert!(heard.recv().is_err(), "nothing else was done");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_told_while_the_disk_is_full_and_everything_afterwards() {
+        let World { disk, store, writer, heard, .. } = world(None);
+        let handle = writer.handle();
+        handle.submit(turn(1)).await.unwrap();
+        handle.flush().await.unwrap();
+        assert_eq!(hear(&heard), Heard::Committed { turns: 1, facts: 1, lanes: 0 });
+        assert_eq!(hear(&heard), Heard::Told(1));
+        disk.set_fault(Fault::Full);
+        handle.submit(turn(2)).await.unwrap();
+        handle.submit(silent(1000)).await.unwrap();
+        assert_eq!(hear(&heard), Heard::Failing);
+        assert_eq!(hear(&heard), Heard::Failing, "it is tried again");
+        assert_eq!(handle.health(), Health::Failing);
+        assert_eq!(handle.flush().now_or_never(), None);
+        disk.set_fault(Fault::None);
+        let rest: Vec<Heard> =
+            std::iter::from_fn(|| Some(hear(&heard))).skip_while(|heard| *heard == Heard::Failing).take(4).collect();
+        let committed = Heard::Committed { turns: 1, facts: 1, lanes: 0 };
+        assert_eq!(rest, [Heard::Recovered, committed, Heard::Told(2), Heard::Told(1000)]);
+        assert_eq!(handle.health(), Health::Writable);
+        assert_eq!(store.facts(CALL, 0, 9).unwrap().len(), 2);
+        writer.close(SOON).await;
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_is_gone_holds_back_who_submits_and_memory_stays_bounded() {
+        let World { disk, writer, heard, .. } = world(None);
+        let handle = writer.handle();
+        disk.set_fault(Fault::Dead);
+        let mut taken = 0;
+        handle.submit(turn(1)).await.unwrap();
+        assert_eq!(hear(&heard), Heard::Failing);
+        // Runs until the queue is full.
+        while tokio::task::unconstrained(handle.submit(turn(taken + 2))).now_or_never().is_some() {
+            taken += 1;
+            assert!(taken as usize <= TURN_QUEUE + MAX_BATCH);
+        }
+        assert!(taken as usize >= TURN_QUEUE - MAX_BATCH);
+        let unstored = writer.close(Duration::ZERO).await;
+        assert_eq!(unstored, Unstored(taken as usize + 1), "what was not stored is counted");
+        assert!(heard.iter().all(|heard| heard == Heard::Failing), "and never told");
+        assert_eq!(handle.submit(turn(9)).await, Err(Closed));
+    }
+
+    #[tokio::test]
+    async fn lane_rows_are_written_with_facts_or_soon_by_themselves() {
+        let (open, gate) = channel::channel();
+        let World { store, writer, heard, .. } = world(Some(gate));
+        let handle = writer.handle();
+        let (saved_in, saved) = channel::channel();
+        let tell = |what: &'static str| {
+            let saved = saved_in.clone();
+            Box::new(move || saved.send(what).unwrap()) as Box<dyn FnOnce() + Send>
+        };
+        handle.submit(turn(1)).await.unwrap();
+        assert_eq!(hear(&heard), Heard::Committed { turns: 1, facts: 1, lanes: 0 });
+        assert_eq!(hear(&heard), Heard::Told(1));
+        handle.save_lanes(vec![save(2)], tell("with facts"));
+        handle.submit(turn(2)).await.unwrap();
+        drop(open);
+        assert_eq!(hear(&heard), Heard::Committed { turns: 1, facts: 1, lanes: 1 });
+        assert_eq!(hear(&heard), Heard::Told(2));
+        assert_eq!(saved.recv_timeout(SOON), Ok("with facts"));
+        handle.save_lanes(vec![save(3)], tell("alone"));
+        assert_eq!(hear(&heard), Heard::Committed { turns: 0, facts: 0, lanes: 1 });
+        assert_eq!(saved.recv_timeout(SOON), Ok("alone"));
+        assert_eq!(store.lane(&"a".parse().unwrap(), CALL).unwrap().unwrap().next, 3);
+        writer.close(SOON).await;
+    }
+
+    #[tokio::test]
+    async fn closing_stores_what_waits() {
+        let World { disk, writer, heard, .. } = world(None);
+        let handle = writer.handle();
+        for seq in 1..=100 {
+            handle.submit(turn(seq)).await.unwrap();
+        }
+        handle.save_lanes(vec![save(9)], Box::new(|| ()));
+        assert_eq!(writer.close(SOON).await, Unstored(0));
+        let told: Vec<Heard> = heard.iter().filter(|heard| matches!(heard, Heard::Told(_))).collect();
+        assert_eq!(told, (1..=100).map(Heard::Told).collect::<Vec<_>>());
+        let store = Store::open_with(move || disk.database());
+        assert!(store.is_err() || store.unwrap().lane(&"a".parse().unwrap(), CALL).unwrap().unwrap().next == 9);
+    }
+}
