@@ -126,6 +126,7 @@ impl Node {
             clock,
             allowed_origins: config.http.allowed_origins.clone(),
             ice_servers: Vec::new(),
+            metrics: metrics.clone(),
         });
         let pages =
             web::Pages { try_page: config.http.try_page, sdk_app_id: config.app.id, sign: signer(tickets, clock) };

@@ -296,7 +296,7 @@ impl Call {
         if self.kind == Kind::OneToOne {
             return Err(Refusal::not_here("a call between two takes no one else"));
         }
-        if !self.party(inviter).is_some_and(|party| party.seat().is_some()) {
+        if self.party(inviter).and_then(Party::seat).is_none() {
             return Err(Refusal::state("only the caller and members invite"));
         }
         check_callees(&invitees, inviter)?;

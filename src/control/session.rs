@@ -97,7 +97,8 @@ impl State {
     fn make_place(&mut self, user: &UserId, now: Timestamp) {
         let sessions = self.presence.sessions(user);
         let too_many = (sessions.len() + 1).saturating_sub(self.settings.sessions_per_user);
-        for old in sessions[..too_many.min(sessions.len())].to_vec() {
+        let oldest = sessions[..too_many.min(sessions.len())].to_vec();
+        for old in oldest {
             self.tell(old, Message::Event { call: None, event: Event::KickedOffline {} });
             self.close_session(old, Closing::KickedByAnotherLogin, EndReason::Kicked, now);
         }
