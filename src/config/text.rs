@@ -82,12 +82,12 @@ pub fn signing_secret<'de, D: Deserializer<'de>>(d: D) -> Result<Secret, D::Erro
     let text = String::deserialize(d)?;
     let is_secret = |secret: &str| {
         let key = secret.strip_prefix("whsec_").and_then(|key| STANDARD.decode(key).ok());
-        key.is_some_and(|key| (16..=64).contains(&key.len()))
+        key.is_some_and(|key| (24..=64).contains(&key.len()))
     };
     if !text.trim().is_empty() && text.split_whitespace().all(is_secret) {
         Ok(Secret(text))
     } else {
-        Err(Error::custom("\"whsec_\" and base64 of 16 to 64 bytes is expected"))
+        Err(Error::custom("\"whsec_\" and base64 of 24 to 64 bytes is expected"))
     }
 }
 

@@ -8,10 +8,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::base::{CallId, Mid, SessionId, Source, UserId};
-use crate::call::Refusal;
 use crate::control::input::{Target, Wish};
 use crate::control::message::Closing;
-use crate::control::{CallBrief, MemberBrief, Message, Reply, Request, RequestId, SlotBrief};
+use crate::control::{CallBrief, MemberBrief, Message, Refusal, Reply, Request, RequestId, SlotBrief};
 use crate::event::{CallMediaType, RoomId};
 
 /// The largest frame a client may send, in bytes.

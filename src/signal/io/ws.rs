@@ -15,9 +15,8 @@ use tokio::time::Instant;
 
 use super::registry::{Arrival, Frame, Registry, SOCKET_QUEUE};
 use crate::base::{SessionId, UserId};
-use crate::call::Refusal;
 use crate::control::io::{Clock, Handle, Stopped, entropy};
-use crate::control::{ConnectionId, Grant, Input, LogIn, RequestId};
+use crate::control::{ConnectionId, Grant, Input, LogIn, Refusal, RequestId};
 use crate::event::ErrorCode;
 use crate::metrics::Metrics;
 use crate::signal::protocol::{self, Body, Incoming, LogInParams, MAX_FRAME};
