@@ -1,6 +1,7 @@
 //! The program: arguments, logging, and the command to run.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -72,12 +73,19 @@ struct TicketArgs {
     options: Options,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
     let cli = Cli::parse();
-    match cli.command {
+    let result = match cli.command {
         None => serve(&cli.options),
         Some(Command::Serve(options)) => serve(&options),
         Some(Command::Ticket(args)) => ticket(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("callisto: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 
