@@ -70,7 +70,7 @@ impl World {
 
     pub fn apply(&mut self, input: Input) -> Turn {
         let mut entropy = [0; 10];
-        entropy[..8].copy_from_slice(&self.random.next().to_be_bytes());
+        entropy[..8].copy_from_slice(&self.random.number().to_be_bytes());
         let turn = self.state.apply(input, Moment { now: self.now, entropy });
         self.rules.observe(&turn);
         self.keep(&turn);
@@ -86,11 +86,7 @@ impl World {
         }
         for command in &turn.media {
             match command {
-                Command::Offer { peer, .. } => {
-                    if !self.peers.contains(peer) {
-                        self.peers.push(*peer);
-                    }
-                }
+                Command::Offer { peer, .. } if !self.peers.contains(peer) => self.peers.push(*peer),
                 Command::Leave { peer, .. } => self.peers.retain(|known| known != peer),
                 _ => {}
             }
