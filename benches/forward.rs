@@ -64,7 +64,19 @@ fn main() {
         "1 publisher, {PACKETS_A_FRAME} packets a frame of {PAYLOAD} B, {:.0} frames/s, receivers {feedback} transport feedback",
         1.0 / FRAME.as_secs_f64()
     );
-    println!("{:>9} {:>7} {:>9} {:>9} {:>9} {:>6} {:>9} {:>9} {:>9} {:>8}", "receivers", "pattern", "packets/s", "µs/packet", "floor µs", "ratio", "p50 ms", "p99 ms", "pkts/call", "in/turn");
+    println!(
+        "{:>9} {:>7} {:>9} {:>9} {:>9} {:>6} {:>9} {:>9} {:>9} {:>8}",
+        "receivers",
+        "pattern",
+        "packets/s",
+        "µs/packet",
+        "floor µs",
+        "ratio",
+        "p50 ms",
+        "p99 ms",
+        "pkts/call",
+        "in/turn"
+    );
     for pattern in &options.patterns {
         for receivers in &options.receivers {
             let shard = forward(*receivers, *pattern, &options);
@@ -143,7 +155,8 @@ impl Client {
         if feedback {
             map.set(3, Extension::TransportSequenceNumber);
         }
-        let mut rtc = Rtc::builder().set_rtp_mode(true).clear_codecs().enable_vp8(true).set_extension_map(map).build(now);
+        let mut rtc =
+            Rtc::builder().set_rtp_mode(true).clear_codecs().enable_vp8(true).set_extension_map(map).build(now);
         rtc.add_local_candidate(Candidate::host(address, "udp").expect("a candidate"));
         Self { rtc, socket, address, deadline: now, connected: false, received: 0, delays: vec![], mid: None }
     }
@@ -217,7 +230,7 @@ impl Client {
         let [high, low] = (frame as u16 & 0x7fff).to_be_bytes();
         let start = if index == 0 { 0x90 } else { 0x80 };
         // Every thirtieth frame is a key frame: whoever joins begins within a second.
-        let inter = u8::from(frame % 30 != 0);
+        let inter = u8::from(!frame.is_multiple_of(30));
         let mut payload = vec![start, 0xe0, 0x80 | high, low, frame as u8, 0x20];
         // The stamp's first byte is where VP8 tells key frames; nanoseconds do not reach it.
         let mut stamp = (now.duration_since(epoch).as_nanos() as u64).to_be_bytes();
@@ -442,7 +455,9 @@ impl ThreadClock {
             let tasks = std::fs::read_dir("/proc/self/task").expect("this bench needs Linux");
             let newest = tasks
                 .filter_map(|task| task.ok()?.file_name().into_string().ok())
-                .filter(|id| std::fs::read_to_string(format!("/proc/self/task/{id}/comm")).is_ok_and(|comm| comm.trim() == name))
+                .filter(|id| {
+                    std::fs::read_to_string(format!("/proc/self/task/{id}/comm")).is_ok_and(|comm| comm.trim() == name)
+                })
                 .filter_map(|id| id.parse::<u32>().ok())
                 .max();
             if let Some(id) = newest {
