@@ -60,7 +60,8 @@ pub struct Settings {
     pub down_after: Duration,
     /// A peer of which nothing was heard for so long is given up: nothing is sent without the client's consent (RFC 7675).
     pub close_after: Duration,
-    /// Estimate the bandwidth to peers that receive video, and pace what they are sent.
+    /// Estimate the bandwidth to peers that receive video, and pace what they are sent. What a thin link cannot carry waits in its peer's
+    /// queue: slots do not give way to the estimate.
     pub estimate_bandwidth: bool,
 }
 

@@ -228,11 +228,6 @@ impl Peer {
         stream.map(|stream| stream.request_keyframe(KeyframeRequestKind::Pli)).is_some()
     }
 
-    /// What the slots would need; the estimator probes up to it.
-    pub fn want_bitrate(&mut self, least: Bitrate, desired: Bitrate) {
-        self.rtc.bwe().set_bitrate(least, desired);
-    }
-
     /// Says goodbye; drains what that takes.
     pub fn close(&mut self, now: Instant, drain: &mut Drain) {
         if self.rtc.close().is_ok() {
@@ -284,7 +279,7 @@ impl Peer {
                 received_at: feedback.received_at,
             }),
             Event::EgressBitrateEstimate(BweKind::Twcc { estimate, .. }) => {
-                drain.events.push(PeerEvent::Estimate(estimate.as_u64()))
+                drain.events.push(PeerEvent::Estimate(estimate.as_u64()));
             }
             Event::PeerStats(stats) => drain.events.push(PeerEvent::Peer(stats)),
             Event::MediaIngressStats(stats) => drain.events.push(PeerEvent::Ingress(stats)),

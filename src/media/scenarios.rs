@@ -322,7 +322,7 @@ fn a_peer_that_vanishes_is_silent_then_gone_and_may_come_back_between() {
     let mut world = call(2, 1);
     world.run_for(ms(1000));
     let gone_at = world.now;
-    let lost = Path { delay: ms(10), loss_up: 1.0, loss_down: 1.0 };
+    let lost = Path { delay: ms(10), loss_up: 1.0, loss_down: 1.0, ..Path::GOOD };
     world.paths.insert(1, lost);
     world.run_for(ms(3900));
     assert_eq!(world.connections(1), [Connection::Connected]);
@@ -353,7 +353,7 @@ fn a_peer_that_vanishes_is_silent_then_gone_and_may_come_back_between() {
 fn nothing_is_sent_for_long_to_a_peer_of_which_nothing_is_heard() {
     let mut world = call(2, 1);
     world.run_for(ms(1000));
-    world.paths.insert(1, Path { delay: ms(10), loss_up: 1.0, loss_down: 0.0 });
+    world.paths.insert(1, Path { delay: ms(10), loss_up: 1.0, loss_down: 0.0, ..Path::GOOD });
     world.run_for(Duration::from_secs(30));
     let had = world.clients[&1].received.len();
     world.run_for(Duration::from_secs(5));
@@ -397,7 +397,7 @@ fn volumes_are_said_when_they_differ() {
 fn lost_packets_are_repaired_on_both_ways() {
     let mut world = call(2, 1);
     for id in [1, 2] {
-        world.paths.insert(id, Path { delay: ms(10), loss_up: 0.03, loss_down: 0.03 });
+        world.paths.insert(id, Path { delay: ms(10), loss_up: 0.03, loss_down: 0.03, ..Path::GOOD });
     }
     world.run_for(Duration::from_secs(20));
     let sent = world.client(1).feed(Source::Camera).packets_sent();
@@ -414,10 +414,9 @@ fn lost_packets_are_repaired_on_both_ways() {
 
 #[test]
 fn a_bad_network_is_reported_of_whom_and_in_which_direction_it_is() {
-    for (path, up, down) in [
-        (Path { delay: ms(10), loss_up: 0.12, loss_down: 0.0 }, true, false),
-        (Path { delay: ms(10), loss_up: 0.0, loss_down: 0.12 }, false, true),
-    ] {
+    for (path, up, down) in
+        [(Path { loss_up: 0.12, ..Path::GOOD }, true, false), (Path { loss_down: 0.12, ..Path::GOOD }, false, true)]
+    {
         let mut world = call(3, 2);
         world.paths.insert(1, path);
         world.run_for(Duration::from_secs(16));
@@ -439,7 +438,7 @@ fn a_bad_network_is_reported_of_whom_and_in_which_direction_it_is() {
 #[test]
 fn delay_is_named_as_the_cause() {
     let mut world = call(2, 1);
-    world.paths.insert(1, Path { delay: ms(300), loss_up: 0.0, loss_down: 0.0 });
+    world.paths.insert(1, Path { delay: ms(300), loss_up: 0.0, loss_down: 0.0, ..Path::GOOD });
     world.run_for(Duration::from_secs(16));
     let slow = quality(&world, 1);
     assert!(slow.level >= Quality::Good, "{slow:?}");
@@ -481,6 +480,8 @@ fn the_richest_simulcast_layer_is_shown_and_the_next_when_it_ends() {
 #[test]
 fn sound_and_picture_keep_their_timing_through_the_server() {
     let mut world = call(2, 1);
+    // Pictures take a slower way than sound and reports.
+    world.paths.insert(1, Path { large_up: ms(40), ..Path::GOOD });
     world.run_for(Duration::from_secs(12));
     let viewer = &world.clients[&2];
     let captured = |source: Source| {
@@ -655,4 +656,24 @@ fn a_viewer_gets_only_what_it_may_receive_and_can_decode() {
         assert_eq!(world.clients[&id].got(1, Source::Camera).len(), 0);
     }
     assert!(world.drops().no_codec > 50, "{:?}", world.drops());
+}
+
+#[test]
+fn media_flows_paced_when_the_bandwidth_is_estimated() {
+    let mut world = World::new(Settings { estimate_bandwidth: true, ..Settings::default() });
+    for id in [1, 2] {
+        world.join(id, &BOTH, 1, 1);
+    }
+    connect(&mut world);
+    for id in [1, 2] {
+        BOTH.iter().for_each(|source| world.send(id, *source));
+    }
+    world.run_for(ms(10_000));
+    for (me, other) in [(1, 2), (2, 1)] {
+        let audio = world.clients[&me].got(other, Source::Microphone);
+        let video = world.clients[&me].got(other, Source::Camera);
+        assert!(audio.len() > 490 && video.len() > 740, "{} {}", audio.len(), video.len());
+        assert_seamless(&audio);
+        assert_seamless(&video);
+    }
 }

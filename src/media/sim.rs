@@ -407,6 +407,13 @@ pub struct Path {
     /// 0.0–1.0, each way.
     pub loss_up: f64,
     pub loss_down: f64,
+    /// What large datagrams take longer on their way up.
+    pub large_up: Duration,
+}
+
+impl Path {
+    pub const GOOD: Path =
+        Path { delay: Duration::from_millis(10), loss_up: 0.0, loss_down: 0.0, large_up: Duration::ZERO };
 }
 
 /// The shard, its clients, and the network between them.
@@ -595,18 +602,14 @@ impl World {
             }
             let client = if up { source } else { destination };
             let id = self.clients.values().find(|c| c.address == client).map(|c| c.id.0);
-            let path = id.and_then(|id| self.paths.get(&id).copied()).unwrap_or(Path {
-                delay: ms(10),
-                loss_up: 0.0,
-                loss_down: 0.0,
-            });
+            let path = id.and_then(|id| self.paths.get(&id).copied()).unwrap_or(Path::GOOD);
             let loss = if up { path.loss_up } else { path.loss_down };
             if self.chance() < loss {
                 continue;
             }
             self.order += 1;
             self.wire.push(Reverse(InFlight {
-                at: self.now + path.delay,
+                at: self.now + path.delay + if up && contents.len() > 500 { path.large_up } else { Duration::ZERO },
                 order: self.order,
                 to: destination,
                 from: source,

@@ -64,7 +64,7 @@ impl Socket {
         &self.socket
     }
 
-    /// Hands every waiting datagram of one batch over, with its source and the candidate it was sent to. False: there was none.
+    /// Hands one batch of waiting datagrams over, each with its source and the candidate it was sent to. True: there may be more.
     pub fn receive(&mut self, mut each: impl FnMut(SocketAddr, SocketAddr, &[u8])) -> io::Result<bool> {
         let mut metas = [RecvMeta::default(); BATCH_SIZE];
         let mut slices: Vec<IoSliceMut<'_>> = self.buffers.iter_mut().map(|buffer| IoSliceMut::new(buffer)).collect();
@@ -86,7 +86,7 @@ impl Socket {
                 each(source, destination, datagram);
             }
         }
-        Ok(count > 0)
+        Ok(count == BATCH_SIZE)
     }
 
     /// Sends everything, in order for each destination. What the kernel does not take is dropped and counted.
