@@ -10,7 +10,8 @@
 //! | doors | [`signal`], [`api`], [`web`] | speak to control's handle only |
 //! | meeting place | [`control`] | one task, one closed enum of inputs: the only place where the cores meet |
 //! | cores | [`call`], [`media`], [`ledger`], [`webhook`] | never name each other |
-//! | declarations | [`config`], [`event`], [`metrics`], [`ticket`] | the typed tree, the contract, every metric, the log-in ticket |
+//! | declarations | [`config`], [`metrics`], [`ticket`] | the typed tree, every metric, the log-in ticket |
+//! | contract | [`event`] | event kinds, payloads, the envelope |
 //! | values | [`base`] | ids, time, units |
 //!
 //! Cores are sans-IO: time, randomness and fresh ids are arguments. Only files named `io.rs`, folders `io/`, `node.rs` and

@@ -1,6 +1,7 @@
 //! The program: arguments, logging, and the command to run.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -42,7 +43,7 @@ struct Options {
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// What to log: error, warn, info, debug, trace, or a filter such as info,callisto::signal=debug
-    #[arg(long, value_name = "FILTER", default_value = "info")]
+    #[arg(long, value_name = "FILTER", default_value = "info,str0m=error,is=error")]
     log: String,
     /// Form of the log lines on stderr
     #[arg(long, value_name = "FORM", default_value = "text")]
@@ -72,12 +73,19 @@ struct TicketArgs {
     options: Options,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
     let cli = Cli::parse();
-    match cli.command {
+    let result = match cli.command {
         None => serve(&cli.options),
         Some(Command::Serve(options)) => serve(&options),
         Some(Command::Ticket(args)) => ticket(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("callisto: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 

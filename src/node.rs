@@ -1,10 +1,12 @@
 //! The composition root: builds every part, joins them with bounded channels, and stops them in order.
 
-pub mod record;
+mod record;
 
+use std::fs::OpenOptions;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -12,30 +14,38 @@ use axum::Router;
 use bytes::Bytes;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
+use self::record::LedgerRecord;
 use crate::api::io::{Readiness, health, metrics as metrics_routes};
-use crate::base::{EndpointId, SessionId, UserId};
+use crate::base::{CallId, EventId, SessionId, UserId};
 use crate::call::{Call, Limits};
 use crate::config::Config;
 use crate::config::io::Secrets;
-use crate::control::io::{Clock, Handle, Outward};
+use crate::control::io::{Clock, Ears, Handle, Outward, entropy};
 use crate::control::{Input, Message, Restored, Settings, State, Turn};
+use crate::event::{Event, TelemetryEnvelope};
 use crate::ledger::io::{Health, Store, Told, Writer, WriterHandle, WriterNews};
-use crate::ledger::{Append, Record};
+use crate::ledger::{self, Append};
 use crate::media::io::Plane;
 use crate::media::{self, Command, Report, ShardSnapshot, Thresholds};
-use crate::metrics::Metrics;
+use crate::metrics::{DeliveryResult, Metrics};
 use crate::signal::io::registry::Registry;
 use crate::signal::io::ws::{self, Door};
 use crate::signal::token::TokenKey;
 use crate::ticket::{Ticket, TicketKey};
 use crate::web;
+use crate::webhook::dispatch::Reply;
+use crate::webhook::endpoint::Roster;
+use crate::webhook::io::{ClientSettings, Deliverer, DelivererHandle, Parts};
+use crate::webhook::{Observation, Settings as DeliverySettings};
 
 /// Reports of all shards on their way to control. Shards never wait: what does not fit is kept by them, newest value first.
 const REPORT_QUEUE: usize = 4096;
 /// Time for the last facts to reach a disk that makes trouble.
 const CLOSE_LEDGER_WITHIN: Duration = Duration::from_secs(10);
+/// Time for requests that are under way when the node stops; what is left is delivered by the next start.
+const STOP_DELIVERY_WITHIN: Duration = Duration::from_secs(5);
 /// The try-a-call page's tickets are good for a day.
 const TRY_TICKET_LIFETIME: Duration = Duration::from_secs(86_400);
 
@@ -54,8 +64,10 @@ struct Node {
     readiness: Arc<Readiness>,
     registry: Arc<Registry>,
     control: Handle,
+    stop_control: oneshot::Sender<()>,
     control_thread: std::thread::JoinHandle<()>,
     plane: Arc<Plane>,
+    deliverer: Deliverer,
     writer: Writer<Then>,
 }
 
@@ -63,6 +75,7 @@ struct Node {
 struct Then {
     tells: Vec<(SessionId, Message)>,
     after: Vec<Command>,
+    telemetry: Vec<TelemetryEnvelope>,
 }
 
 impl Node {
@@ -77,18 +90,31 @@ impl Node {
         let registry = Arc::new(Registry::new(TokenKey::new(&secrets.app_secret.0)));
         let readiness = Arc::new(Readiness::default());
         let (health_in, ledger_health) = watch::channel(Health::Writable);
+        let delivery = Arc::new(OnceLock::new());
         let told = Outcome {
             registry: registry.clone(),
             plane: plane.clone(),
+            delivery: delivery.clone(),
             metrics: metrics.clone(),
             health: health_in,
         };
         let writer = Writer::start(store.clone(), told)?;
+        let deliverer = start_delivery(&config, &store, writer.handle(), clock, &metrics)?;
+        let _ = delivery.set(deliverer.handle());
 
         let (control, inputs) = Handle::new();
         let state = State::new(settings(&config, plane.shards()));
-        let outward = Node::outward(&plane, writer.handle(), &readiness, &metrics);
-        let control_thread = spawn_control(state, clock, inputs, reports, outward)?;
+        let outward = Inside {
+            plane: plane.clone(),
+            writer: writer.handle(),
+            delivery: deliverer.handle(),
+            store: store.clone(),
+            clock,
+            readiness: readiness.clone(),
+            metrics: metrics.clone(),
+        };
+        let (stop_control, stop) = oneshot::channel();
+        let control_thread = spawn_control(state, clock, Ears { inputs, reports, stop }, outward)?;
         tokio::spawn(follow_health(ledger_health, control.clone()));
         restore(&store, &control).await?;
 
@@ -100,24 +126,16 @@ impl Node {
             clock,
             allowed_origins: config.http.allowed_origins.clone(),
             ice_servers: Vec::new(),
+            metrics: metrics.clone(),
         });
-        let pages = web::Pages { try_page: config.http.try_page, sdk_app_id: config.app.id, sign: signer(tickets, clock) };
+        let pages =
+            web::Pages { try_page: config.http.try_page, sdk_app_id: config.app.id, sign: signer(tickets, clock) };
         let public_routes = web::router(pages).merge(ws::router(door)).merge(health(readiness.clone()));
         let admin_routes = metrics_routes(metrics).merge(health(readiness.clone()));
         announce(&public, &admin, &plane)?;
         let servers = vec![serve(public, public_routes), serve(admin, admin_routes)];
         readiness.set(true);
-        Ok(Self { servers, readiness, registry, control, control_thread, plane, writer })
-    }
-
-    fn outward(plane: &Arc<Plane>, writer: WriterHandle<Then>, readiness: &Arc<Readiness>, metrics: &Metrics) -> Inside {
-        Inside {
-            plane: plane.clone(),
-            writer,
-            endpoints: Arc::new([]),
-            readiness: readiness.clone(),
-            metrics: metrics.clone(),
-        }
+        Ok(Self { servers, readiness, registry, control, stop_control, control_thread, plane, deliverer, writer })
     }
 
     /// Nothing that was told is lost: doors close first, then control ends, then what it gave out is stored.
@@ -128,11 +146,12 @@ impl Node {
             server.abort();
         }
         self.registry.close_all();
-        drop(self.control);
+        let _ = self.stop_control.send(());
         let control_thread = self.control_thread;
         if tokio::task::spawn_blocking(move || control_thread.join()).await.is_err() {
             tracing::error!("control had failed");
         }
+        self.deliverer.shutdown(STOP_DELIVERY_WITHIN).await;
         let unstored = self.writer.close(CLOSE_LEDGER_WITHIN).await;
         if unstored.0 > 0 {
             tracing::error!(turns = unstored.0, "the record could not be written to the end");
@@ -147,21 +166,23 @@ impl Node {
 struct Inside {
     plane: Arc<Plane>,
     writer: WriterHandle<Then>,
-    endpoints: Arc<[EndpointId]>,
+    delivery: DelivererHandle,
+    store: Arc<Store>,
+    clock: Clock,
     readiness: Arc<Readiness>,
     metrics: Metrics,
 }
 
 impl Outward for Inside {
     async fn turn(&mut self, turn: Turn) {
-        let Turn { media, facts, states, tells, after, telemetry: _ } = turn;
+        let Turn { media, facts, states, tells, after, telemetry } = turn;
         for command in media {
             send(&self.plane, command);
         }
-        let mut append = Append { lanes: self.endpoints.clone(), ..Append::default() };
+        let mut append = Append { lanes: self.delivery.enabled(), ..Append::default() };
         for fact in &facts {
             self.metrics.fact(fact.event.kind());
-            append.records.push(Record {
+            append.records.push(ledger::Record {
                 call: fact.call,
                 seq: fact.seq,
                 kind: fact.event.kind(),
@@ -176,10 +197,12 @@ impl Outward for Inside {
                 None => append.closed.push(state.call),
             }
         }
-        if append.is_empty() && tells.is_empty() && after.is_empty() {
+        let telemetry: Vec<TelemetryEnvelope> =
+            telemetry.into_iter().map(|(call, event)| self.telemetry(call, event)).collect();
+        if append.is_empty() && tells.is_empty() && after.is_empty() && telemetry.is_empty() {
             return;
         }
-        let turn = crate::ledger::Turn { append, then: Then { tells, after } };
+        let turn = ledger::Turn { append, then: Then { tells, after, telemetry } };
         if self.writer.submit(turn).await.is_err() {
             tracing::error!("the record is closed; a turn is lost");
         }
@@ -194,6 +217,23 @@ impl Outward for Inside {
         let begun = state.calls().filter(|room| room.call.begun().is_some()).count();
         self.metrics.calls_by_state(state.calls().count() - begun, begun);
         self.metrics.sessions(state.session_count());
+        self.metrics.ledger_size(self.store.size());
+        self.observe_delivery();
+    }
+}
+
+impl Inside {
+    fn telemetry(&self, call: CallId, event: Event) -> TelemetryEnvelope {
+        let time = self.clock.now();
+        TelemetryEnvelope { id: EventId::new(time, entropy()), call, time, event }
+    }
+
+    fn observe_delivery(&self) {
+        let (now, backlog) = (self.clock.now(), self.store.backlog());
+        for endpoint in self.delivery.status().iter() {
+            let pending = backlog.get(&endpoint.id).copied().unwrap_or_default();
+            self.metrics.pending(&endpoint.id, pending, endpoint.oldest.map(|oldest| now.since(oldest)));
+        }
     }
 }
 
@@ -201,12 +241,20 @@ impl Outward for Inside {
 struct Outcome {
     registry: Arc<Registry>,
     plane: Arc<Plane>,
+    /// Set before anything can be told.
+    delivery: Arc<OnceLock<DelivererHandle>>,
     metrics: Metrics,
     health: watch::Sender<Health>,
 }
 
 impl Told<Then> for Outcome {
-    fn told(&mut self, turn: crate::ledger::Turn<Then>) {
+    fn told(&mut self, turn: ledger::Turn<Then>) {
+        if let Some(delivery) = self.delivery.get() {
+            turn.append.calls().for_each(|call| delivery.stored(call));
+            for event in turn.then.telemetry {
+                delivery.telemetry(event.call, event.event.kind(), event.id, event.to_json().into());
+            }
+        }
         for (session, message) in &turn.then.tells {
             self.registry.deliver(*session, message);
         }
@@ -220,12 +268,78 @@ impl Told<Then> for Outcome {
             WriterNews::Committed(committed) => self.metrics.ledger_commit(committed.took, committed.facts),
             WriterNews::Failing(error) => {
                 tracing::error!(%error, "the record cannot be written: no new calls until it can");
+                self.metrics.ledger_failing();
                 self.health.send_replace(Health::Failing);
             }
             WriterNews::Recovered => {
                 tracing::warn!("the record can be written again");
+                self.metrics.ledger_recovered();
                 self.health.send_replace(Health::Writable);
             }
+        }
+    }
+}
+
+fn start_delivery(
+    config: &Config,
+    store: &Arc<Store>,
+    writer: WriterHandle<Then>,
+    clock: Clock,
+    metrics: &Metrics,
+) -> anyhow::Result<Deliverer> {
+    let webhooks = &config.webhooks;
+    let roster = Roster::read(&webhooks.endpoints, &webhooks.allow_private);
+    for (place, why) in &roster.refused {
+        tracing::error!(place, %why, "an endpoint of webhooks.endpoints is left out");
+    }
+    for endpoint in &roster.endpoints {
+        metrics.declare_endpoint(&endpoint.id);
+    }
+    let metrics = metrics.clone();
+    let mut seed = [0; 8];
+    seed.copy_from_slice(&entropy()[..8]);
+    Deliverer::start(Parts {
+        record: LedgerRecord { store: store.clone(), writer },
+        endpoints: roster.endpoints,
+        settings: DeliverySettings { max_in_flight: webhooks.max_in_flight, ..DeliverySettings::default() },
+        client: ClientSettings { timeout: webhooks.timeout, allow_private: webhooks.allow_private.clone().into() },
+        now: Box::new(move || clock.now()),
+        observe: Box::new(move |observation| observe_delivery(&metrics, observation)),
+        runtime: tokio::runtime::Handle::current(),
+        seed: u64::from_be_bytes(seed),
+    })
+}
+
+/// Counts what became of a request, and logs what an operator should look at.
+fn observe_delivery(metrics: &Metrics, observation: Observation) {
+    match observation {
+        Observation::Delivered { endpoint, attempt, latency, .. } => {
+            if attempt > 1 {
+                metrics.delivery(&endpoint, DeliveryResult::Retried);
+            }
+            metrics.delivery(&endpoint, DeliveryResult::Delivered { latency });
+        }
+        Observation::Failed { endpoint, call, kind, attempt, reply, retry_at } => {
+            if attempt > 1 {
+                metrics.delivery(&endpoint, DeliveryResult::Retried);
+            }
+            let refused = matches!(reply, Reply::Refused(_));
+            metrics.delivery(&endpoint, if refused { DeliveryResult::Refused } else { DeliveryResult::Failed });
+            let why = reply.summary();
+            let retry_at = retry_at.map(|at| at.to_string());
+            tracing::warn!(%endpoint, %call, %kind, attempt, why, retry_at, "a webhook was not taken");
+        }
+        Observation::Parked { endpoint, call, seq, why } => {
+            metrics.delivery(&endpoint, DeliveryResult::Dead);
+            tracing::error!(%endpoint, %call, seq, why, "an event could not be delivered and is kept as a dead letter");
+        }
+        Observation::GapDropped { endpoint, call } => {
+            tracing::error!(%endpoint, %call, "not even the gap could be told");
+        }
+        Observation::CircuitOpened { endpoint } => tracing::warn!(%endpoint, "an endpoint fails; single probes only"),
+        Observation::CircuitClosed { endpoint } => tracing::info!(%endpoint, "an endpoint works again"),
+        Observation::Disabled { endpoint } => {
+            tracing::error!(%endpoint, "an endpoint answered 410 Gone and is disabled");
         }
     }
 }
@@ -238,6 +352,13 @@ fn send(plane: &Plane, command: Command) {
 
 fn open_store(data_dir: &Path) -> anyhow::Result<Arc<Store>> {
     let path = data_dir.join("ledger.redb");
+    // Made before redb does, for its owner's eyes only.
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(&path)
+        .with_context(|| format!("the record {} cannot be written", path.display()))?;
     let store = Store::open(&path).with_context(|| format!("the record {} cannot be opened", path.display()))?;
     Ok(Arc::new(store))
 }
@@ -296,14 +417,13 @@ fn settings(config: &Config, shards: usize) -> Settings {
 fn spawn_control(
     state: State,
     clock: Clock,
-    inputs: mpsc::Receiver<Input>,
-    reports: mpsc::Receiver<Report>,
+    ears: Ears,
     outward: Inside,
 ) -> anyhow::Result<std::thread::JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     std::thread::Builder::new()
         .name("control".into())
-        .spawn(move || runtime.block_on(crate::control::io::run(state, clock, inputs, reports, outward)))
+        .spawn(move || runtime.block_on(crate::control::io::run(state, clock, ears, outward)))
         .context("control's thread")
 }
 
@@ -337,7 +457,12 @@ async fn restore(store: &Store, control: &Handle) -> anyhow::Result<()> {
 fn signer(tickets: TicketKey, clock: Clock) -> web::io::Signer {
     Arc::new(move |user: &UserId| {
         let now = clock.now();
-        tickets.sign(&Ticket { user: user.clone(), issued_at: now, expires_at: now + TRY_TICKET_LIFETIME, map_key: None })
+        tickets.sign(&Ticket {
+            user: user.clone(),
+            issued_at: now,
+            expires_at: now + TRY_TICKET_LIFETIME,
+            map_key: None,
+        })
     })
 }
 

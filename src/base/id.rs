@@ -298,7 +298,14 @@ mod tests {
     #[test]
     fn what_is_no_id_is_refused() {
         let digits = "0".repeat(26);
-        for text in ["", "call_", "call_0", &format!("sess_{digits}"), &format!("call_8{}", &digits[1..]), &format!("call_{}u", &digits[1..])] {
+        for text in [
+            "",
+            "call_",
+            "call_0",
+            &format!("sess_{digits}"),
+            &format!("call_8{}", &digits[1..]),
+            &format!("call_{}u", &digits[1..]),
+        ] {
             assert!(text.parse::<CallId>().is_err(), "{text}");
         }
     }

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::party::{Link, Media, Party, Seat, State};
 use super::refusal::Refusal;
 use crate::base::{CallId, SessionId, Timestamp, UserId};
-use crate::event::{CallMediaType, CallRole, EndReason, ErrorCode, Event, Fact, Outcome, RoomId, ServerView, UserSummary};
+use crate::event::{
+    CallMediaType, CallRole, EndReason, ErrorCode, Event, Fact, Outcome, RoomId, ServerView, UserSummary,
+};
 
 /// What every call keeps to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -294,7 +296,7 @@ impl Call {
         if self.kind == Kind::OneToOne {
             return Err(Refusal::not_here("a call between two takes no one else"));
         }
-        if !self.party(inviter).is_some_and(|party| party.seat().is_some()) {
+        if self.party(inviter).and_then(Party::seat).is_none() {
             return Err(Refusal::state("only the caller and members invite"));
         }
         check_callees(&invitees, inviter)?;
@@ -508,7 +510,9 @@ impl Call {
 
     /// Rings who is free, notes who is busy.
     fn ring(&mut self, invitees: Vec<Invitee>, received: &Event, until: Timestamp, now: Timestamp) {
-        let Event::CallReceived { caller_id: called_by, .. } = received else { unreachable!("a ring is a received call") };
+        let Event::CallReceived { caller_id: called_by, .. } = received else {
+            unreachable!("a ring is a received call")
+        };
         let (busy, free): (Vec<_>, Vec<_>) = invitees.into_iter().partition(|invitee| invitee.busy);
         for Invitee { user, .. } in free {
             self.set_party(&user, CallRole::Called, called_by.clone(), State::Ringing { until });

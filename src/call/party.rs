@@ -41,7 +41,10 @@ pub struct Seat {
 pub enum Link {
     Up,
     /// Held until then, for a client that comes back; the reason is what its leaving will be called.
-    Lost { until: Timestamp, reason: EndReason },
+    Lost {
+        until: Timestamp,
+        reason: EndReason,
+    },
 }
 
 /// What of a member others can hear and see.

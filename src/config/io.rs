@@ -74,7 +74,9 @@ fn configured_or_kept(configured: &Secret, path: &Path) -> anyhow::Result<Secret
 
 fn read_kept(path: &Path) -> anyhow::Result<Option<Secret>> {
     match fs::read_to_string(path) {
-        Ok(text) if text.trim().is_empty() => anyhow::bail!("{} is empty: remove it, or put the secret into it", path.display()),
+        Ok(text) if text.trim().is_empty() => {
+            anyhow::bail!("{} is empty: remove it, or put the secret into it", path.display())
+        }
         Ok(text) => Ok(Some(Secret(text.trim().to_owned()))),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("{} cannot be read", path.display())),

@@ -39,7 +39,8 @@ impl Layer {
         if path.iter().any(|part| part.is_empty()) {
             return Err(invalid(origin, format!("{key:?} is no key such as http.public")));
         }
-        let mut value = parse_value(text, &path);
+        let mut value = parse_value(text, &path)
+            .ok_or_else(|| invalid(origin, format!("{key}: a TOML or JSON value is expected")))?;
         for part in path.iter().rev().take(path.len() - 1) {
             value = Value::Table(Table::from_iter([((*part).to_owned(), value)]));
         }
@@ -48,25 +49,32 @@ impl Layer {
 
     /// An option `key=value`.
     pub fn from_option(text: &str) -> Result<Self, Invalid> {
-        let origin = format!("--set {text}");
-        let (key, value) = text.split_once('=').ok_or_else(|| invalid(&origin, "key=value is expected"))?;
+        // The text may hold a secret: no error repeats it.
+        let (key, value) = text.split_once('=').ok_or_else(|| invalid("--set", "key=value is expected"))?;
         Self::from_assignment(&format!("--set {key}"), key.trim(), value.trim())
     }
 
-    /// An environment variable, when it is one of ours: `CALLISTO_HTTP__PUBLIC` is `http.public`.
+    /// An environment variable, when it is one of ours: `CALLISTO_HTTP__PUBLIC` is `http.public`. Those without `__` that name no
+    /// key of the top are someone else's: container runtimes make `CALLISTO_PORT` and the like of a service's name.
     pub fn from_variable(name: &str, value: &str) -> Option<Result<Self, Invalid>> {
         let key = name.strip_prefix(VARIABLE_PREFIX)?.to_ascii_lowercase().replace("__", ".");
-        Some(Self::from_assignment(name, &key, value))
+        let ours = key.contains('.') || defaults().contains_key(&key);
+        ours.then(|| Self::from_assignment(name, &key, value))
     }
 }
 
-/// Texts need no quotes where a text is the default; everything else is a TOML value, or failing that a text.
-fn parse_value(text: &str, path: &[&str]) -> Value {
+/// Texts need no quotes where a text is the default; everything else is a TOML or a JSON value.
+fn parse_value(text: &str, path: &[&str]) -> Option<Value> {
     let default = path.iter().try_fold(Value::Table(defaults()), |value, part| value.get(part).cloned());
-    let parsed = || format!("v = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("v"));
+    let parsed = || {
+        let toml = format!("v = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("v"));
+        toml.or_else(|| serde_json::from_str(text).ok())
+    };
     match default {
-        Some(Value::String(_)) if !text.starts_with(['"', '\'', '[']) => Value::String(text.to_owned()),
-        _ => parsed().unwrap_or_else(|| Value::String(text.to_owned())),
+        Some(Value::String(_)) if !text.starts_with(['"', '\'', '[']) => Some(Value::String(text.to_owned())),
+        // No such key: the merge says so, whatever the value.
+        None => parsed().or_else(|| Some(Value::String(text.to_owned()))),
+        Some(_) => parsed(),
     }
 }
 
@@ -146,12 +154,18 @@ mod tests {
         assert_eq!(config.http.admin.to_string(), "127.0.0.1:7");
         assert_eq!(config.calls.ring_timeout, Duration::from_secs(5));
         assert!(Layer::from_variable("PATH", "x").is_none());
+        assert!(Layer::from_variable("CALLISTO_PORT", "tcp://10.0.0.1:80").is_none(), "made by a container runtime");
+        let json =
+            r#"[{"url": "http://127.0.0.1:1/", "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "events": ["*"]}]"#;
+        let endpoints = Layer::from_variable("CALLISTO_WEBHOOKS__ENDPOINTS", json).unwrap().unwrap();
+        assert_eq!(merge(&[endpoints]).unwrap().webhooks.endpoints.len(), 1);
     }
 
     #[test]
     fn texts_need_no_quotes_and_lists_are_toml() {
         let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-        let endpoints = format!("webhooks.endpoints=[{{url = \"http://127.0.0.1:1/\", secret = \"{secret}\", events = [\"*\"]}}]");
+        let endpoints =
+            format!("webhooks.endpoints=[{{url = \"http://127.0.0.1:1/\", secret = \"{secret}\", events = [\"*\"]}}]");
         let config = set(&[
             "app.secret=123",
             "media.address=[\"10.0.0.1\", \"::1\"]",
@@ -173,13 +187,23 @@ mod tests {
             ("http.public=here", "http.public", "socket address"),
             ("calls.ring_timeout=soon", "calls.ring_timeout", "no duration"),
             ("calls.max_members=1", "calls.max_members", "2 or more"),
+            ("calls.ring_timeout=0s", "calls.ring_timeout", "100ms"),
+            ("media.udp_port=no", "media.udp_port", "TOML or JSON"),
             ("media.udp_port=70000", "media.udp_port", "u16"),
             ("media.address=here", "media.address", "no IP address"),
             ("http.try_page=maybe", "http.try_page", "unknown variant"),
             ("telemetry.volume_interval=1ms", "telemetry.volume_interval", "100ms"),
             ("webhooks.allow_private=[\"x\"]", "webhooks.allow_private[0]", "invalid"),
-            ("webhooks.endpoints=[{url = \"ftp://a\", secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\", events = []}]", "webhooks.endpoints[0].url", "http"),
-            ("webhooks.endpoints=[{url = \"http://a\", secret = \"x\", events = []}]", "webhooks.endpoints[0].secret", "whsec_"),
+            (
+                "webhooks.endpoints=[{url = \"ftp://a\", secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\", events = []}]",
+                "webhooks.endpoints[0].url",
+                "http",
+            ),
+            (
+                "webhooks.endpoints=[{url = \"http://a\", secret = \"x\", events = []}]",
+                "webhooks.endpoints[0].secret",
+                "whsec_",
+            ),
             ("quality.good=95", "quality", "excellent > good"),
         ] {
             let error = set(&[option]).unwrap_err();
@@ -187,6 +211,9 @@ mod tests {
             assert!(error.problem.contains(key) && error.problem.contains(expected), "{option}: {error}");
         }
         assert!(Layer::from_option("http.public").is_err() && Layer::from_option(".=1").is_err());
+        for secret in ["app.secret:hidden", "webhooks.endpoints=[{secret = \"hidden\""] {
+            assert!(!set(&[secret]).unwrap_err().to_string().contains("hidden"));
+        }
         let error = Layer::from_toml("f.toml", "a = ").unwrap_err();
         assert!(error.problem.contains("line 1"), "{error}");
     }

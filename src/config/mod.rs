@@ -95,9 +95,9 @@ pub struct Media {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Calls {
-    #[serde(with = "text::duration")]
+    #[serde(with = "text::interval")]
     pub ring_timeout: Duration,
-    #[serde(with = "text::duration")]
+    #[serde(with = "text::interval")]
     pub resume_timeout: Duration,
     /// Two or more.
     #[serde(deserialize_with = "text::at_least_two")]

@@ -77,13 +77,17 @@ pub fn web_url<'de, D: Deserializer<'de>>(d: D) -> Result<url::Url, D::Error> {
     }
 }
 
+/// One secret, or while they are being changed several, the newest first, parted by spaces.
 pub fn signing_secret<'de, D: Deserializer<'de>>(d: D) -> Result<Secret, D::Error> {
     let text = String::deserialize(d)?;
-    let key = text.strip_prefix("whsec_").and_then(|key| STANDARD.decode(key).ok());
-    if key.is_some_and(|key| (16..=64).contains(&key.len())) {
+    let is_secret = |secret: &str| {
+        let key = secret.strip_prefix("whsec_").and_then(|key| STANDARD.decode(key).ok());
+        key.is_some_and(|key| (24..=64).contains(&key.len()))
+    };
+    if !text.trim().is_empty() && text.split_whitespace().all(is_secret) {
         Ok(Secret(text))
     } else {
-        Err(Error::custom("\"whsec_\" and base64 of 16 to 64 bytes is expected"))
+        Err(Error::custom("\"whsec_\" and base64 of 24 to 64 bytes is expected"))
     }
 }
 

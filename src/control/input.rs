@@ -92,15 +92,42 @@ pub enum Request {
         timeout: Option<Duration>,
         user_data: String,
     },
-    Accept { call: CallId },
-    Reject { call: CallId },
-    HangUp { call: CallId },
-    Invite { call: CallId, users: Vec<UserId>, timeout: Option<Duration> },
-    Join { target: Target, media_type: CallMediaType },
-    SwitchMediaType { call: CallId, to: CallMediaType },
-    Offer { call: CallId, sdp: String, sources: Vec<(Mid, Source)> },
-    Mute { call: CallId, source: Source, muted: bool },
-    View { call: CallId, slots: Vec<Wish> },
+    Accept {
+        call: CallId,
+    },
+    Reject {
+        call: CallId,
+    },
+    HangUp {
+        call: CallId,
+    },
+    Invite {
+        call: CallId,
+        users: Vec<UserId>,
+        timeout: Option<Duration>,
+    },
+    Join {
+        target: Target,
+        media_type: CallMediaType,
+    },
+    SwitchMediaType {
+        call: CallId,
+        to: CallMediaType,
+    },
+    Offer {
+        call: CallId,
+        sdp: String,
+        sources: Vec<(Mid, Source)>,
+    },
+    Mute {
+        call: CallId,
+        source: Source,
+        muted: bool,
+    },
+    View {
+        call: CallId,
+        slots: Vec<Wish>,
+    },
 }
 
 /// What to join.

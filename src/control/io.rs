@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::apply::{State, Turn};
 use super::input::{Input, Moment};
@@ -75,14 +75,19 @@ pub trait Outward {
     fn observe(&mut self, state: &State);
 }
 
-/// Runs until every handle is gone.
-pub async fn run(
-    mut state: State,
-    clock: Clock,
-    mut inputs: mpsc::Receiver<Input>,
-    mut reports: mpsc::Receiver<Report>,
-    mut out: impl Outward,
-) {
+/// What control listens to.
+#[derive(Debug)]
+pub struct Ears {
+    pub inputs: mpsc::Receiver<Input>,
+    pub reports: mpsc::Receiver<Report>,
+    /// Told, or its sender dropped: no more inputs are taken, and control ends behind those that wait.
+    pub stop: oneshot::Receiver<()>,
+}
+
+/// Runs until it is told to stop.
+pub async fn run(mut state: State, clock: Clock, ears: Ears, mut out: impl Outward) {
+    let Ears { mut inputs, mut reports, mut stop } = ears;
+    let mut stopping = false;
     let mut observation = tokio::time::interval(Duration::from_secs(1));
     loop {
         let deadline = state.deadline().map(|at| clock.instant(at));
@@ -98,6 +103,11 @@ pub async fn run(
                 }
                 report => Input::Media(report),
             },
+            _ = &mut stop, if !stopping => {
+                stopping = true;
+                inputs.close();
+                continue;
+            }
             () = sleep_until(deadline) => Input::Tick,
             _ = observation.tick() => {
                 out.observe(&state);

@@ -10,12 +10,27 @@ use super::input::RequestId;
 /// One message for a session.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Message {
-    Reply { request: RequestId, result: Result<Reply, Refusal> },
-    Event { call: Option<CallId>, event: Event },
-    Slots { call: CallId, slots: Vec<SlotBrief> },
-    Encodings { call: CallId, mid: Mid, encodings: Vec<EncodingState> },
+    Reply {
+        request: RequestId,
+        result: Result<Reply, Refusal>,
+    },
+    Event {
+        call: Option<CallId>,
+        event: Event,
+    },
+    Slots {
+        call: CallId,
+        slots: Vec<SlotBrief>,
+    },
+    Encodings {
+        call: CallId,
+        mid: Mid,
+        encodings: Vec<EncodingState>,
+    },
     /// The session is over: nothing follows, the connection is closed.
-    Close { reason: Closing },
+    Close {
+        reason: Closing,
+    },
 }
 
 /// Why a session is over.

@@ -11,6 +11,7 @@ pub mod room;
 mod session;
 pub mod timers;
 
+pub use crate::call::Refusal;
 pub use apply::{Settings, State, Turn};
 pub use input::{ConnectionId, Grant, Input, LogIn, Moment, Request, RequestId, Restored};
-pub use message::{CallBrief, Closing, Message, MemberBrief, Reply, SlotBrief};
+pub use message::{CallBrief, Closing, MemberBrief, Message, Reply, SlotBrief};

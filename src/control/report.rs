@@ -2,7 +2,7 @@
 
 use crate::base::{CallId, PeerId, Source, Timestamp, UserId, Volume};
 use crate::call::Refusal;
-use crate::event::{EndReason, Event};
+use crate::event::{EndReason, ErrorCode, Event};
 use crate::media::{Command, Connection, PeerQuality, Report, SlotAssignment};
 
 use super::apply::{State, Timer};
@@ -14,9 +14,8 @@ impl State {
         match report {
             Report::Answered { request, result, .. } => {
                 if let Some((session, id)) = self.offers.remove(&request) {
-                    let result = result
-                        .map(|sdp| Reply::Answer { sdp })
-                        .map_err(|error| Refusal::parameter(error.to_string()));
+                    let result =
+                        result.map(|sdp| Reply::Answer { sdp }).map_err(|error| Refusal::parameter(error.to_string()));
                     self.reply(session, id, result);
                 }
             }
@@ -53,7 +52,7 @@ impl State {
     }
 
     fn connection(&mut self, peer: PeerId, state: Connection, now: Timestamp) {
-        let Some((call, user, _)) = self.viewer(peer) else { return };
+        let Some((call, user, session)) = self.viewer(peer) else { return };
         let room = self.calls.get_mut(&call).expect("a viewer's call is known");
         let member = room.members.get_mut(&user).expect("a viewer is a member");
         member.media_lost = state != Connection::Connected;
@@ -61,6 +60,9 @@ impl State {
             member.peer = None;
             member.flowing.clear();
             self.peers.remove(&peer);
+            let message = "the media connection is gone: offer again".to_owned();
+            let event = Event::Error { code: ErrorCode::RefusedInThisState.number(), message };
+            self.tell(session, Message::Event { call: Some(call), event });
         }
         let lost = state != Connection::Connected;
         self.link_changed(call, &user, lost, EndReason::Offline, now);

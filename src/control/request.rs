@@ -279,7 +279,10 @@ impl State {
             return Err(Refusal::new(ErrorCode::Unavailable, "this server is being stopped and takes no new calls"));
         }
         if !self.writable {
-            return Err(Refusal::new(ErrorCode::Unavailable, "this server cannot write its record and takes no new calls"));
+            return Err(Refusal::new(
+                ErrorCode::Unavailable,
+                "this server cannot write its record and takes no new calls",
+            ));
         }
         Ok(())
     }

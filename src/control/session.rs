@@ -23,14 +23,20 @@ pub(super) struct Session {
 enum Link {
     Attached,
     /// The client may come back until then.
-    Detached { until: Timestamp },
+    Detached {
+        until: Timestamp,
+    },
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Ticket {
-    Valid { until: Timestamp },
+    Valid {
+        until: Timestamp,
+    },
     /// The client was told; it may renew until then.
-    Expired { until: Timestamp },
+    Expired {
+        until: Timestamp,
+    },
 }
 
 impl Session {
@@ -76,7 +82,8 @@ impl State {
             None => {
                 self.make_place(&user, now);
                 self.presence.log_in(&user, id);
-                self.sessions.insert(id, Session { user: user.clone(), grant, connection, link: Link::Attached, ticket });
+                self.sessions
+                    .insert(id, Session { user: user.clone(), grant, connection, link: Link::Attached, ticket });
             }
         }
         self.set_session_timer(id);
@@ -90,7 +97,8 @@ impl State {
     fn make_place(&mut self, user: &UserId, now: Timestamp) {
         let sessions = self.presence.sessions(user);
         let too_many = (sessions.len() + 1).saturating_sub(self.settings.sessions_per_user);
-        for old in sessions[..too_many.min(sessions.len())].to_vec() {
+        let oldest = sessions[..too_many.min(sessions.len())].to_vec();
+        for old in oldest {
             self.tell(old, Message::Event { call: None, event: Event::KickedOffline {} });
             self.close_session(old, Closing::KickedByAnotherLogin, EndReason::Kicked, now);
         }
@@ -206,12 +214,9 @@ pub(super) fn member_briefs(room: &Room) -> Vec<MemberBrief> {
     room.call
         .members()
         .filter_map(|party| match &party.state {
-            PartyState::In { media, .. } => Some(MemberBrief {
-                user: party.user.clone(),
-                role: party.role,
-                audio: media.audio,
-                video: media.video,
-            }),
+            PartyState::In { media, .. } => {
+                Some(MemberBrief { user: party.user.clone(), role: party.role, audio: media.audio, video: media.video })
+            }
             _ => None,
         })
         .collect()

@@ -194,13 +194,7 @@ mod tests {
     use serde_json::json;
 
     fn fact(event: Event, view: ServerView) -> Fact {
-        Fact {
-            call: CallId::from_u128(42),
-            seq: 3,
-            time: Timestamp::from_millis(1_767_225_600_123),
-            event,
-            view,
-        }
+        Fact { call: CallId::from_u128(42), seq: 3, time: Timestamp::from_millis(1_767_225_600_123), event, view }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! It knows peers, tracks and routes; it does not know users' names, tickets, room names or webhooks. Control speaks to it in
 //! [`Command`]s and hears of it in [`Report`]s, both plain values over bounded queues.
 
+mod assign;
 pub mod command;
 pub mod demux;
 pub mod export;

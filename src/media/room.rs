@@ -20,10 +20,9 @@ use super::negotiate::Plan;
 use super::payload::Glimpse;
 use super::peer::{Datagram, Drain, Identity, Peer, PeerEvent, Refusal, StreamName, Unanswered};
 use super::publish::SenderReport;
-use super::report::{Connection, OfferError, PeerQuality, Report, SlotAssignment};
+use super::report::{Connection, OfferError, PeerQuality, Report};
 use super::route::{Origin, Receiver, Routes};
-use super::slot::{Offered, Packet, Showing};
-use super::slots::{self, Candidate, Feed, Limits, Place};
+use super::slot::{Offered, Packet};
 use super::switch::Stream;
 use super::timers::Timers;
 use crate::base::{PeerId, RoomKey, Source, Volume};
@@ -57,7 +56,7 @@ pub struct Gone {
 /// The peers of one call.
 pub struct Room {
     key: RoomKey,
-    seats: Vec<Option<Member>>,
+    pub(super) seats: Vec<Option<Member>>,
     routes: Routes,
     timers: Timers,
     /// What arrived in this turn, and whom it goes to.
@@ -67,7 +66,7 @@ pub struct Room {
     dirty: Vec<usize>,
     ended: Vec<usize>,
     gone: Vec<Gone>,
-    assignment: Assignment,
+    pub(super) assignment: Assignment,
     volumes_at: Instant,
     volumes: Vec<(PeerId, Volume)>,
     quality_at: Instant,
@@ -78,7 +77,7 @@ pub struct Room {
 
 /// Whether the slots are as they should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Assignment {
+pub(super) enum Assignment {
     /// Everyone who could be shown is: who speaks does not matter.
     Settled,
     /// Somebody's slots are fewer than what could be in them.
@@ -285,11 +284,11 @@ impl Room {
         self.remove_ended(turn);
     }
 
-    fn members(&self) -> impl Iterator<Item = (usize, &Member)> + '_ {
+    pub(super) fn members(&self) -> impl Iterator<Item = (usize, &Member)> + '_ {
         self.seats.iter().enumerate().filter_map(|(seat, member)| Some((seat, member.as_ref()?)))
     }
 
-    fn member_mut(&mut self, seat: usize) -> &mut Member {
+    pub(super) fn member_mut(&mut self, seat: usize) -> &mut Member {
         self.seats[seat].as_mut().expect("the shard's directory names members only")
     }
 
@@ -621,84 +620,7 @@ impl Room {
         }
     }
 
-    /// Chooses who is in whose slots, and tells those for whom it changed.
-    fn assign(&mut self, turn: &mut Turn<'_>) {
-        let candidates = self.candidates();
-        self.assignment = Assignment::Settled;
-        for seat in 0..self.seats.len() {
-            let Some(member) = &self.seats[seat] else { continue };
-            let others: Vec<Candidate> =
-                candidates.iter().filter(|candidate| candidate.feed.publisher != member.id).copied().collect();
-            let places: Vec<Place> = member
-                .slots
-                .iter()
-                .map(|slot| Place { kind: slot.kind, pair: slot.pair, wish: slot.wish, holds: slot.feed() })
-                .collect();
-            if is_scarce(&places, &others) {
-                self.assignment = Assignment::Scarce;
-            }
-            let limits = Limits { may_receive: member.may_receive, loudest: turn.settings.loudest };
-            let chosen = slots::assign(&places, &others, limits);
-            if chosen.iter().zip(&places).any(|(feed, place)| *feed != place.holds) {
-                self.hand_over(seat, &chosen, turn);
-            }
-        }
-        self.compile_routes();
-    }
-
-    /// What could be shown, of all members.
-    fn candidates(&self) -> Vec<Candidate> {
-        let mut members: Vec<&Member> = self.members().map(|(_, member)| member).collect();
-        members.sort_by(|a, b| b.voice.spoke_at().cmp(&a.voice.spoke_at()).then(a.id.cmp(&b.id)));
-        let spoke = members.iter().filter(|member| member.voice.spoke_at().is_some()).count();
-        let mut candidates = Vec::new();
-        for (rank, member) in members.into_iter().enumerate() {
-            candidates.extend(member.tracks.iter().flatten().map(|track| Candidate {
-                feed: Feed { publisher: member.id, source: track.source },
-                rank: rank.min(spoke),
-                active: track.is_flowing() && !member.is_muted(track.source),
-            }));
-        }
-        candidates
-    }
-
-    fn hand_over(&mut self, seat: usize, chosen: &[Option<Feed>], turn: &mut Turn<'_>) {
-        let version = self.member_mut(seat).version + 1;
-        let origins: Vec<Option<Origin>> = chosen.iter().map(|feed| self.origin_of((*feed)?)).collect();
-        let member = self.member_mut(seat);
-        member.version = version;
-        for (slot, (feed, origin)) in member.slots.iter_mut().zip(chosen.iter().zip(origins)) {
-            if slot.feed() != *feed {
-                let showing = feed.zip(origin).map(|(feed, origin)| Showing { feed, origin, version, open: false });
-                slot.hand_over(showing);
-            }
-        }
-        self.report_slots(seat, turn);
-    }
-
-    fn origin_of(&self, feed: Feed) -> Option<Origin> {
-        let (member, _) = self.members().find(|(_, member)| member.id == feed.publisher)?;
-        Some(Origin { member, source: feed.source })
-    }
-
-    fn report_slots(&mut self, seat: usize, turn: &mut Turn<'_>) {
-        let member = self.member_mut(seat);
-        if member.slots.is_empty() {
-            return;
-        }
-        let assignment = |slot: &super::slot::Slot| SlotAssignment {
-            mid: slot.name.clone(),
-            publisher: slot.feed().map(|feed| feed.publisher),
-            source: slot
-                .feed()
-                .map_or(if slot.kind.is_audio() { Source::Microphone } else { Source::Camera }, |feed| feed.source),
-            paused: false,
-        };
-        let slots = member.slots.iter().map(assignment).collect();
-        turn.outbox.reports.push_back(Report::Slots { peer: member.id, version: member.version, slots });
-    }
-
-    fn compile_routes(&mut self) {
+    pub(super) fn compile_routes(&mut self) {
         let mut shown = Vec::new();
         for (member, viewer) in self.members() {
             for (slot, shows) in viewer.slots.iter().enumerate() {
@@ -767,11 +689,4 @@ pub struct Offer<'a> {
     pub sdp: &'a str,
     pub sources: &'a [(crate::base::Mid, Source)],
     pub may_receive: Permissions,
-}
-
-fn is_scarce(places: &[Place], candidates: &[Candidate]) -> bool {
-    [MediaKind::Audio, MediaKind::Video].into_iter().any(|kind| {
-        let wanted = candidates.iter().filter(|candidate| candidate.feed.kind() == kind).count();
-        wanted > places.iter().filter(|place| place.kind == kind).count()
-    })
 }

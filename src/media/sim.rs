@@ -281,12 +281,12 @@ impl Client {
             Event::SenderFeedback(feedback) => {
                 self.sender_reports.push((feedback.mid, feedback.sender_info, feedback.received_at));
             }
-            Event::RtpPacket(packet) => self.note_packet(&packet, now),
+            Event::RtpPacket(packet) => self.note_packet(&packet),
             _ => {}
         }
     }
 
-    fn note_packet(&mut self, packet: &RtpPacket, now: Instant) {
+    fn note_packet(&mut self, packet: &RtpPacket) {
         let ssrc = packet.header.ssrc;
         let mid = self.rtc.direct_api().stream_rx(&ssrc).expect("it came on a stream").mid();
         let pt = packet.header.payload_type;

@@ -41,7 +41,6 @@ catalogue! {
     SESSIONS = Gauge "callisto_sessions" [], "Logged-in sessions, with those that may still resume after a lost connection.";
     EVENTS = Counter "callisto_events_total" ["type"], "Lifecycle events stored and then told, by the event's name.";
 
-    HTTP_CONNECTIONS = Gauge "callisto_http_connections" ["listener"], "Open TCP connections of a listener: public or admin.";
     WEBSOCKET_CONNECTIONS = Gauge "callisto_websocket_connections" [], "Open WebSocket connections of clients.";
 
     PEERS = Gauge "callisto_media_peers" ["shard"], "Peers (one for each client with media) that a shard serves.";
@@ -97,7 +96,7 @@ mod tests {
     use super::*;
 
     /// What a label may be. Each has few values, and none that a user chose.
-    const LABELS: &[&str] = &["version", "state", "type", "listener", "shard", "reason", "endpoint", "result"];
+    const LABELS: &[&str] = &["version", "state", "type", "shard", "reason", "endpoint", "result"];
 
     #[test]
     fn names_are_distinct_and_carry_their_unit() {

@@ -42,7 +42,6 @@ struct Parts {
     calls: IntGaugeVec,
     sessions: IntGauge,
     events: IntCounterVec,
-    http_connections: IntGaugeVec,
     websocket_connections: IntGauge,
     shards: Shards,
     endpoints: Shared<BTreeSet<EndpointId>>,
@@ -86,15 +85,6 @@ impl DeliveryResult {
     }
 }
 
-/// What a connection is to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Door {
-    PublicHttp,
-    AdminHttp,
-    /// Counted beside the HTTP connection that it began as.
-    WebSocket,
-}
-
 /// One connection, counted until this is dropped.
 #[must_use = "the connection is counted only while this lives"]
 pub struct OpenConnection(IntGauge);
@@ -116,9 +106,6 @@ impl Metrics {
         metrics.calls_by_state(0, 0);
         for kind in EventKind::ALL.iter().filter(|kind| kind.class() == Class::Lifecycle) {
             metrics.0.events.with_label_values(&[kind.name()]);
-        }
-        for listener in ["public", "admin"] {
-            metrics.0.http_connections.with_label_values(&[listener]);
         }
         metrics.0.begin_endpoint(OTHER_ENDPOINTS);
         metrics.ledger_recovered();
@@ -148,13 +135,9 @@ impl Metrics {
         self.0.events.with_label_values(&[kind.name()]).inc();
     }
 
-    /// Counts a connection until the answer is dropped.
-    pub fn connection(&self, door: Door) -> OpenConnection {
-        let gauge = match door {
-            Door::PublicHttp => self.0.http_connections.with_label_values(&["public"]),
-            Door::AdminHttp => self.0.http_connections.with_label_values(&["admin"]),
-            Door::WebSocket => self.0.websocket_connections.clone(),
-        };
+    /// Counts a client's WebSocket until the answer is dropped.
+    pub fn websocket(&self) -> OpenConnection {
+        let gauge = self.0.websocket_connections.clone();
         gauge.inc();
         OpenConnection(gauge)
     }
@@ -231,7 +214,6 @@ impl Parts {
             calls: catalogue::CALLS.gauges(&registry),
             sessions: catalogue::SESSIONS.gauge(&registry),
             events: catalogue::EVENTS.counters(&registry),
-            http_connections: catalogue::HTTP_CONNECTIONS.gauges(&registry),
             websocket_connections: catalogue::WEBSOCKET_CONNECTIONS.gauge(&registry),
             shards,
             endpoints: Shared::default(),
@@ -390,7 +372,6 @@ mod tests {
         assert_line(&metrics, r#"callisto_build_info{version="1.2.3"} 1"#);
         assert_line(&metrics, r#"callisto_calls{state="ringing"} 0"#);
         assert_line(&metrics, r#"callisto_events_total{type="onCallEnd"} 0"#);
-        assert_line(&metrics, r#"callisto_http_connections{listener="admin"} 0"#);
         assert_line(&metrics, r#"callisto_webhook_deliveries_total{endpoint="(other)",result="dead"} 0"#);
         assert_line(&metrics, "callisto_ledger_healthy 1");
         assert!(!metrics.render().contains("onUserVoiceVolumeChanged"), "telemetry is no fact");
@@ -466,13 +447,10 @@ mod tests {
     #[test]
     fn a_connection_counts_while_it_is_held() {
         let metrics = Metrics::new("1.2.3");
-        let socket = metrics.connection(Door::WebSocket);
-        let page = metrics.connection(Door::PublicHttp);
+        let socket = metrics.websocket();
         assert_line(&metrics, "callisto_websocket_connections 1");
-        assert_line(&metrics, r#"callisto_http_connections{listener="public"} 1"#);
-        drop((socket, page));
+        drop(socket);
         assert_line(&metrics, "callisto_websocket_connections 0");
-        assert_line(&metrics, r#"callisto_http_connections{listener="public"} 0"#);
     }
 
     #[test]

@@ -8,10 +8,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::base::{CallId, Mid, SessionId, Source, UserId};
-use crate::call::Refusal;
 use crate::control::input::{Target, Wish};
 use crate::control::message::Closing;
-use crate::control::{CallBrief, MemberBrief, Message, Reply, Request, RequestId, SlotBrief};
+use crate::control::{CallBrief, MemberBrief, Message, Refusal, Reply, Request, RequestId, SlotBrief};
 use crate::event::{CallMediaType, RoomId};
 
 /// The largest frame a client may send, in bytes.
@@ -78,11 +77,15 @@ struct Frame {
 /// # Errors
 /// With the JSON-RPC error that answers it.
 pub fn parse(text: &str) -> Result<Incoming, Malformed> {
-    let whole: Value = serde_json::from_str(text)
-        .map_err(|error| Malformed { id: Value::Null, code: -32700, message: format!("no JSON: {error}") })?;
+    let whole: Value = serde_json::from_str(text).map_err(|error| Malformed {
+        id: Value::Null,
+        code: -32700,
+        message: format!("no JSON: {error}"),
+    })?;
     let id = whole.get("id").filter(|id| is_request_id(id)).cloned().unwrap_or(Value::Null);
     let malformed = |code, message: String| Malformed { id: id.clone(), code, message };
-    let frame: Frame = serde_json::from_value(whole).map_err(|error| malformed(-32600, format!("no request: {error}")))?;
+    let frame: Frame =
+        serde_json::from_value(whole).map_err(|error| malformed(-32600, format!("no request: {error}")))?;
     if frame.jsonrpc != "2.0" {
         return Err(malformed(-32600, "jsonrpc must be \"2.0\"".into()));
     }
@@ -109,6 +112,10 @@ fn invalid(message: impl Into<String>) -> Fault {
 }
 
 fn params<T: DeserializeOwned>(value: Value) -> Result<T, Fault> {
+    if !value.is_object() {
+        // Positions would do for serde; here params have names.
+        return Err(invalid("params: an object is expected"));
+    }
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();
         match path.as_str() {
@@ -428,7 +435,6 @@ pub fn close_code(reason: Closing) -> (u16, &'static str) {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -470,14 +476,23 @@ mod tests {
             ("call", json!({"userIdList": ["bob"], "callMediaType": 2}), "params.callMediaType"),
             ("call", json!({"userIdList": ["bob"], "callMediaType": 1, "x": 1}), "`x`"),
             ("call", json!({"userIdList": ["bob"], "callMediaType": 1, "timeout": 0}), "params.timeout"),
-            ("call", json!({"userIdList": ["bob"], "callMediaType": 1, "userData": "x".repeat(5000)}), "params.userData"),
+            (
+                "call",
+                json!({"userIdList": ["bob"], "callMediaType": 1, "userData": "x".repeat(5000)}),
+                "params.userData",
+            ),
             ("call", json!({"userIdList": ["bob"], "callMediaType": 1, "roomId": {}}), "params.roomId"),
             ("accept", json!({"callId": "call_1"}), "params.callId"),
+            ("accept", json!([call]), "an object"),
             ("join", json!({}), "exactly one"),
             ("join", json!({"callId": call, "roomId": {"intRoomId": 1}}), "exactly one"),
             ("offer", json!({"callId": call, "sdp": "", "sources": {"0": "webcam"}}), "params.sources"),
             ("mute", json!({"callId": call, "source": "camera", "muted": 1}), "params.muted"),
-            ("view", json!({"callId": call, "slots": [{"mid": "0", "source": "camera", "maxHeight": -1}]}), "maxHeight"),
+            (
+                "view",
+                json!({"callId": call, "slots": [{"mid": "0", "source": "camera", "maxHeight": -1}]}),
+                "maxHeight",
+            ),
         ] {
             let error = request(method, params.clone()).unwrap_err();
             assert_eq!(error.code, -32602, "{method} {params}");

@@ -27,7 +27,7 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
      connect-src 'self'; media-src 'self' blob: mediastream:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 const PERMISSIONS_POLICY: &str = "camera=(self), microphone=(self), display-capture=(self), autoplay=(self), \
-     fullscreen=(self), geolocation=(), payment=(), usb=(), serial=(), bluetooth=(), midi=()";
+     fullscreen=(self), geolocation=(), payment=(), usb=(), serial=(), midi=()";
 
 /// What a proxy adds: with one of them the connection's address is not the person's.
 const FORWARDING: [&str; 3] = ["forwarded", "x-forwarded-for", "x-real-ip"];

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -48,7 +49,8 @@ pub struct Browser {
     client: Client,
     _driver: Driver,
     name: String,
-    _profile: TempDir,
+    /// Its profile and whatever else it leaves behind.
+    _folder: TempDir,
 }
 
 /// A driver's process and its session, which owns the browser's processes.
@@ -61,9 +63,9 @@ struct Driver {
 impl Browser {
     /// Opens the page of the server as this user, who is logged in when it returns.
     pub async fn open(page: &str, name: &str) -> Self {
-        let mut driver = Driver::start().await;
-        let profile = tempfile::tempdir().expect("a temporary folder");
-        let user_data = format!("--user-data-dir={}", profile.path().display());
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut driver = Driver::start(folder.path()).await;
+        let user_data = format!("--user-data-dir={}", folder.path().join("profile").display());
         let flags: Vec<&str> = FLAGS.into_iter().chain([user_data.as_str()]).collect();
         let wishes = json!({"browserName": "chrome", "goog:chromeOptions": {"args": flags}});
         let capabilities = wishes.as_object().expect("an object").clone();
@@ -76,7 +78,7 @@ impl Browser {
             .update_timeouts(TimeoutConfiguration::new(Some(DEADLINE), Some(DEADLINE), None))
             .await
             .expect("timeouts are set");
-        let browser = Self { client, _driver: driver, name: name.to_owned(), _profile: profile };
+        let browser = Self { client, _driver: driver, name: name.to_owned(), _folder: folder };
         browser.client.goto(&format!("{page}?name={name}")).await.expect("the page loads");
         browser.client.execute(WITNESS, Vec::new()).await.expect("the witness is told");
         browser.wait_for("the call buttons", "witness.usable('#call-video')").await;
@@ -155,8 +157,9 @@ impl Browser {
 }
 
 impl Driver {
-    async fn start() -> Self {
+    async fn start(folder: &Path) -> Self {
         let mut command = Command::new("chromedriver");
+        command.env("TMPDIR", folder);
         command.args(["--port=0", "--log-level=WARNING"]).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut process = command.spawn().expect("chromedriver is installed (tests/run does it)");
         let stdout = BufReader::new(process.stdout.take().expect("stdout is piped"));

@@ -219,16 +219,16 @@ async fn a_user_who_logs_in_while_rung_for_learns_of_the_call() {
 async fn malformed_frames_are_answered_and_harm_nobody() {
     let mut scene = Scene::set().await;
     let (call, _) = scene.talk().await;
-    for (frame, code) in [
-        ("{", -32700),
-        ("\u{0}", -32700),
-        ("[]", -32600),
-        ("42", -32600),
-        (r#"{"method":"ping","id":1}"#, -32600),
-        (r#"{"jsonrpc":"2.0","method":"ping","params":{}}"#, -32600),
+    for (frame, id, code) in [
+        ("{", Value::Null, -32700),
+        ("\u{0}", Value::Null, -32700),
+        ("[]", Value::Null, -32600),
+        ("42", Value::Null, -32600),
+        (r#"{"method":"ping","id":7}"#, json!(7), -32600),
+        (r#"{"jsonrpc":"2.0","method":"ping","params":{}}"#, Value::Null, -32600),
     ] {
         scene.bob.send(frame.to_owned()).await;
-        assert_eq!(scene.bob.reply(Value::Null).await["error"]["code"], code, "{frame}");
+        assert_eq!(scene.bob.reply(id).await["error"]["code"], code, "{frame}");
     }
     for (method, params, code) in [
         ("dance", json!({}), -32601),

@@ -24,6 +24,11 @@ const APP: u32 = 1_400_000_001;
 const BESIDES: [&str; 5] =
     ["onUserVoiceVolumeChanged", "onUserNetworkQualityChanged", "slots", "encodings", "resumeToken"];
 
+const TELEMETRY: [&str; 2] = ["onUserVoiceVolumeChanged", "onUserNetworkQualityChanged"];
+
+/// What the door answers by itself is not told again to those who come back.
+const DOORS_OWN: [&str; 2] = ["login", "ping"];
+
 pub struct Client {
     sink: SplitSink<Socket, Message>,
     incoming: mpsc::UnboundedReceiver<Incoming>,
@@ -32,6 +37,8 @@ pub struct Client {
     /// Notifications that were read while waiting for a reply.
     events: VecDeque<Event>,
     closed: Option<u16>,
+    /// The newest message that counts for a resumption was read, its token was not yet.
+    token_is_due: bool,
     pub resume_token: String,
     pub session: String,
     pub calls: Value,
@@ -72,6 +79,7 @@ impl Client {
             last_id: 0,
             events: VecDeque::new(),
             closed: None,
+            token_is_due: false,
             resume_token: String::new(),
             session: String::new(),
             calls: Value::Null,
@@ -106,7 +114,10 @@ impl Client {
     pub async fn ask(&mut self, method: &str, params: Value) -> Value {
         let reply = self.request(method, params.clone()).await;
         match reply.get("result") {
-            Some(result) => result.clone(),
+            Some(result) => {
+                self.token_is_due |= !DOORS_OWN.contains(&method);
+                result.clone()
+            }
             None => panic!("{method} {params} was refused: {reply}"),
         }
     }
@@ -209,8 +220,16 @@ impl Client {
         }
     }
 
-    /// The connection breaks without a word.
-    pub async fn vanish(self) -> String {
+    /// The connection breaks without a word. Gives the token for all that was read.
+    pub async fn vanish(mut self) -> String {
+        while self.token_is_due {
+            match self.next().await {
+                Incoming::Message(message) if message.get("method").is_some() => self.keep(message),
+                Incoming::Message(message) => panic!("a reply that nobody asked for: {message}"),
+                Incoming::Closed(code) => panic!("closed ({code:?}) before the token came"),
+            }
+        }
+        assert!(self.events.is_empty(), "{:?}", self.events);
         self.reading.abort();
         // Both halves of the socket go: the other one with the task.
         let _ = self.reading.await;
@@ -234,6 +253,9 @@ impl Client {
         let name = message["method"].as_str().expect("a method is text").to_owned();
         if name == "resumeToken" {
             self.resume_token = message["params"]["resumeToken"].as_str().expect("a token").to_owned();
+            self.token_is_due = false;
+        } else if !TELEMETRY.contains(&name.as_str()) {
+            self.token_is_due = true;
         }
         if !BESIDES.contains(&name.as_str()) {
             self.events.push_back(Event { name, params: message["params"].clone() });

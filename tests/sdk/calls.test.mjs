@@ -202,6 +202,31 @@ test("what is closed while it rings stays closed in the call, and the server kno
   assert.deepEqual(world.asked("mute").map(({ source, muted }) => [source, muted]), [["microphone", true], ["camera", true]]);
 });
 
+test("a camera closed before the call is answered is not opened by the answer", async () => {
+  const world = new World();
+  await world.init();
+  world.ring();
+  await world.kit.closeCamera();
+  await world.kit.accept();
+  world.tell("onCallBegin", { callId: CALL, roomId: {}, callMediaType: 1, callRole: 2 });
+  await settle();
+  assert.deepEqual(world.peer.transceivers.map(({ sender }) => sender.track?.kind).filter(Boolean), ["audio"]);
+});
+
+test("a device that opens after it was closed again is let go", async () => {
+  const world = new World();
+  await world.init();
+  const placed = world.kit.call(BOB_VIDEO);
+  const closed = world.kit.closeCamera();
+  await Promise.all([placed, closed]);
+  await settle();
+  world.tell("onCallBegin", { callId: CALL, roomId: {}, callMediaType: 1, callRole: 1 });
+  await settle();
+  assert.deepEqual(world.peer.transceivers.map(({ sender }) => sender.track?.kind).filter(Boolean), ["audio"]);
+  assert.ok(world.opened.filter(({ kind }) => kind === "video").every(({ readyState }) => readyState === "ended"));
+  assert.equal(world.opened.length, 2);
+});
+
 test("the end of a call stops every device", async () => {
   const world = new World();
   await world.inCall();

@@ -22,6 +22,8 @@ export class World {
   /** Answers by method; left out: `{}`; "silent": none. */
   answers = { call: { callId: CALL, roomId: ROOM }, join: { callId: CALL, roomId: ROOM, members: [] } };
   fingerprint = "AA";
+  /** Every track that a device gave. */
+  opened = [];
   /** getUserMedia's refusal by kind. */
   refused = {};
   #now = 0;
@@ -129,7 +131,9 @@ export class World {
     for (const [kind, wanted] of [["audio", audio], ["video", video]]) {
       if (wanted && this.refused[kind]) throw Object.assign(new Error("no"), { name: this.refused[kind] });
     }
-    return new Stream([audio && new Track("audio"), video && new Track("video")].filter(Boolean));
+    const tracks = [audio && new Track("audio"), video && new Track("video")].filter(Boolean);
+    this.opened.push(...tracks);
+    return new Stream(tracks);
   }
 }
 

@@ -90,8 +90,12 @@ impl World {
                 self.log_in(&user, None);
             }
             10..=13 => {
-                let away: Vec<(UserId, SessionId)> =
-                    self.devices.iter().filter(|d| d.connection.is_none()).map(|d| (d.user.clone(), d.session)).collect();
+                let away: Vec<(UserId, SessionId)> = self
+                    .devices
+                    .iter()
+                    .filter(|d| d.connection.is_none())
+                    .map(|d| (d.user.clone(), d.session))
+                    .collect();
                 if let Some((user, session)) = self.random.pick(&away).cloned() {
                     self.log_in(&user, Some(session));
                 }

@@ -190,7 +190,8 @@ fn a_placed_call_rings_its_callee_with_everything_the_caller_said() {
     let mut story = Story::of(&["alice", "bob"]);
     story.calls("alice", &["bob"], "");
     assert!(story.events("alice").is_empty());
-    let Some((_, Event::CallReceived { callee_id_list, group_id, call_media_type, user_data, .. })) = story.told.first()
+    let Some((_, Event::CallReceived { callee_id_list, group_id, call_media_type, user_data, .. })) =
+        story.told.first()
     else {
         panic!("{:?}", story.told)
     };
@@ -321,7 +322,10 @@ fn in_a_group_each_callee_answers_for_themself() {
     assert_eq!(story.events("alice"), ["onUserJoin carol", "onCallBegin Caller"]);
     assert_eq!(story.events("carol"), ["onCallBegin Called", "onUserJoin alice"]);
     story.accepts("dave");
-    assert_eq!(story.events("dave"), ["onCallReceived alice", "onUserReject bob", "onCallBegin Called", "onUserJoin alice", "onUserJoin carol"]);
+    assert_eq!(
+        story.events("dave"),
+        ["onCallReceived alice", "onUserReject bob", "onCallBegin Called", "onUserJoin alice", "onUserJoin carol"]
+    );
     assert_eq!(story.events("alice"), ["onUserJoin dave"]);
     assert_eq!(story.events("carol"), ["onUserJoin dave"]);
     story.passes(SECOND * 10);
@@ -403,7 +407,14 @@ fn a_room_begins_without_ringing_and_ends_with_its_last_member() {
     story.hangs_up("bob");
     assert_eq!(
         story.stream(),
-        ["onCallBegin", "onUserJoin alice", "onUserJoin bob", "onUserLeave alice", "onUserLeave bob", "onCallEnd hangup"]
+        [
+            "onCallBegin",
+            "onUserJoin alice",
+            "onUserJoin bob",
+            "onUserLeave alice",
+            "onUserLeave bob",
+            "onCallEnd hangup"
+        ]
     );
 }
 
@@ -596,6 +607,9 @@ fn requests_that_make_no_sense_are_refused_and_change_nothing() {
     let join = Request::Join { target: Target::Call(id), media_type: CallMediaType::Video };
     assert_eq!(story.asks("carol", join).unwrap_err().code.number(), -1205);
     let users = vec!["carol".parse().unwrap()];
-    assert_eq!(story.asks("alice", Request::Invite { call: id, users, timeout: None }).unwrap_err().code.number(), -1205);
+    assert_eq!(
+        story.asks("alice", Request::Invite { call: id, users, timeout: None }).unwrap_err().code.number(),
+        -1205
+    );
     assert_eq!(story.stream(), ["onCallReceived"]);
 }

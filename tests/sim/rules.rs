@@ -124,7 +124,11 @@ impl Hearing {
             }
             Event::CallEnd { .. } | Event::CallCancelled { .. } => {
                 assert_eq!(self.over, None, "over twice for one session");
-                assert_eq!(self.begun, event.kind() == EventKind::CallEnd, "cancelled and ended are confused: {event:?}");
+                assert_eq!(
+                    self.begun,
+                    event.kind() == EventKind::CallEnd,
+                    "cancelled and ended are confused: {event:?}"
+                );
                 self.over = Some(event.kind());
             }
             Event::UserJoin { user_id } => {
@@ -134,7 +138,10 @@ impl Hearing {
         }
         let in_call = matches!(
             event,
-            Event::UserJoin { .. } | Event::UserLeave { .. } | Event::UserVideoAvailable { .. } | Event::UserAudioAvailable { .. }
+            Event::UserJoin { .. }
+                | Event::UserLeave { .. }
+                | Event::UserVideoAvailable { .. }
+                | Event::UserAudioAvailable { .. }
         );
         assert!(!in_call || self.over.is_none(), "news of a call that is over for the session: {event:?}");
     }

@@ -70,7 +70,7 @@ impl World {
 
     pub fn apply(&mut self, input: Input) -> Turn {
         let mut entropy = [0; 10];
-        entropy[..8].copy_from_slice(&self.random.next().to_be_bytes());
+        entropy[..8].copy_from_slice(&self.random.number().to_be_bytes());
         let turn = self.state.apply(input, Moment { now: self.now, entropy });
         self.rules.observe(&turn);
         self.keep(&turn);
@@ -86,11 +86,7 @@ impl World {
         }
         for command in &turn.media {
             match command {
-                Command::Offer { peer, .. } => {
-                    if !self.peers.contains(peer) {
-                        self.peers.push(*peer);
-                    }
-                }
+                Command::Offer { peer, .. } if !self.peers.contains(peer) => self.peers.push(*peer),
                 Command::Leave { peer, .. } => self.peers.retain(|known| known != peer),
                 _ => {}
             }
@@ -102,7 +98,11 @@ impl World {
         }
     }
 
-    pub fn request(&mut self, device: &Device, body: Request) -> (Turn, Option<Result<Reply, callisto::call::Refusal>>) {
+    pub fn request(
+        &mut self,
+        device: &Device,
+        body: Request,
+    ) -> (Turn, Option<Result<Reply, callisto::call::Refusal>>) {
         let id = RequestId(self.number().into());
         let turn = self.apply(Input::Request { session: device.session, request: id.clone(), body });
         let reply = turn.tells.iter().find_map(|(session, message)| match message {

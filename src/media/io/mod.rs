@@ -1,7 +1,7 @@
 //! The media plane's shell: sockets, threads, and the handle that control holds.
 
 mod batch;
-mod udp;
+pub mod udp;
 mod wait;
 mod worker;
 

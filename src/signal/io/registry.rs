@@ -207,8 +207,8 @@ mod tests {
     }
 
     fn last_token(texts: &[Value]) -> String {
-        let tokens = texts.iter().filter(|text| text["method"] == "resumeToken");
-        tokens.last().unwrap()["params"]["resumeToken"].as_str().unwrap().to_owned()
+        let newest = texts.iter().rfind(|text| text["method"] == "resumeToken");
+        newest.unwrap()["params"]["resumeToken"].as_str().unwrap().to_owned()
     }
 
     #[test]

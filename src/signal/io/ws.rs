@@ -15,10 +15,10 @@ use tokio::time::Instant;
 
 use super::registry::{Arrival, Frame, Registry, SOCKET_QUEUE};
 use crate::base::{SessionId, UserId};
-use crate::call::Refusal;
 use crate::control::io::{Clock, Handle, Stopped, entropy};
-use crate::control::{ConnectionId, Grant, Input, LogIn, RequestId};
+use crate::control::{ConnectionId, Grant, Input, LogIn, Refusal, RequestId};
 use crate::event::ErrorCode;
+use crate::metrics::Metrics;
 use crate::signal::protocol::{self, Body, Incoming, LogInParams, MAX_FRAME};
 use crate::signal::rate::{Allowance, Verdict};
 use crate::ticket::{MapKey, Privileges, Ticket, TicketKey};
@@ -41,6 +41,7 @@ pub struct Door {
     /// Web origins that may connect besides this server's own; `"*"`: any.
     pub allowed_origins: Vec<String>,
     pub ice_servers: Vec<Value>,
+    pub metrics: Metrics,
 }
 
 pub fn router(door: Arc<Door>) -> Router {
@@ -101,6 +102,7 @@ impl Connection {
     }
 
     async fn serve(mut self, mut socket: WebSocket) {
+        let _counted = self.door.metrics.websocket();
         tracing::debug!(connection = self.id.0, "client connected");
         let _ = self.exchange(&mut socket).await;
         let _ = tokio::time::timeout(WRITE_WITHIN, socket.send(WsMessage::Close(None))).await;

@@ -13,7 +13,7 @@ const QUALITY_TEXT = {
 /** Space between tiles, as in the style sheet. */
 const GAP_PX = 12;
 /** The narrowest tile: beyond it a camera's picture would lose too much. */
-const NARROWEST = 4 / 5;
+const NARROWEST = 1;
 /** The part of a picture that holds the person. */
 const HEART = 4 / 3;
 

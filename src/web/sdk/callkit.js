@@ -458,7 +458,7 @@ export class CallKit {
       await this.#signal.request(method, { callId: call.callId });
     } catch (error) {
       if (error.code !== REFUSED) throw error;
-      // It ended meanwhile.
+      // It ended meanwhile, or the first answer was lost with the connection.
       this.#finish(call);
     }
   }
@@ -598,7 +598,6 @@ export class CallKit {
   }
 
   #captured(source, track) {
-    if (track) track.enabled = !this.#closed.has(source);
     if (this.#call) this.#background(this.#call.media.publish(source, track));
     this.#emit("onLocalMediaChanged", { source, active: Boolean(track?.enabled) });
   }

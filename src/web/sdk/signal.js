@@ -1,5 +1,5 @@
 // One session with the server, which survives lost connections.
-import { CallError, FATAL_LOGIN, KICKED, REFUSED, errorFromReply, localError } from "./errors.js";
+import { CallError, FATAL_LOGIN, KICKED, errorFromReply, localError } from "./errors.js";
 
 /** Detects a dead connection well before the server gives up a seat; each ping is some 60 bytes. */
 const PING_INTERVAL_MS = 5_000;
@@ -35,7 +35,7 @@ export class Signal {
   #nextId = 1;
   /** The promise of `open`, until it is kept. */
   #opening = null;
-  /** By id: { id, method, params, resolve, reject, timer, sent, repeated }; in the order of asking. */
+  /** By id: { id, method, params, resolve, reject, timer, sent }; in the order of asking. */
   #requests = new Map();
   #timers = { retry: null, ping: null, pong: null, connect: null };
   #onOnline = () => this.#retryNow();
@@ -74,7 +74,7 @@ export class Signal {
       return Promise.reject(localError("notLoggedIn", "Not logged in: call init first."));
     }
     return new Promise((resolve, reject) => {
-      const request = { id: this.#nextId++, method, params, resolve, reject, timer: null, sent: false, repeated: false };
+      const request = { id: this.#nextId++, method, params, resolve, reject, timer: null, sent: false };
       request.timer = this.#env.setTimeout(
         () => this.#settle(request.id, localError("requestTimeout", `The server did not answer ${method} in time.`)),
         REQUEST_TIMEOUT_MS,
@@ -164,12 +164,7 @@ export class Signal {
       else this.#handlers.notify(message.method, message.params ?? {});
       return;
     }
-    const request = this.#requests.get(message.id);
-    if (!request) return;
-    const { error } = message;
-    // Asked twice because the first answer was lost: that there is nothing left to end is what was wanted.
-    const alreadyDone = request.repeated && error?.code === REFUSED && ["hangup", "reject"].includes(request.method);
-    this.#settle(message.id, error && !alreadyDone ? errorFromReply(error) : null, message.result ?? {});
+    this.#settle(message.id, message.error ? errorFromReply(message.error) : null, message.result ?? {});
   }
 
   #settle(id, error, result) {
@@ -203,7 +198,6 @@ export class Signal {
     if (!request.sent) return;
     if (REPEATABLE.has(request.method)) {
       request.sent = false;
-      request.repeated = true;
       return;
     }
     this.#handlers.lost(request.method);

@@ -1,0 +1,99 @@
+//! Who is in whose slots: candidates are gathered from all members, each viewer's slots are filled, and viewers are told.
+
+use str0m::media::MediaKind;
+
+use super::member::Member;
+use super::report::{Report, SlotAssignment};
+use super::room::{Assignment, Room, Turn};
+use super::route::Origin;
+use super::slot::{Showing, Slot};
+use super::slots::{self, Candidate, Feed, Limits, Place};
+use crate::base::Source;
+
+impl Room {
+    /// Chooses who is in whose slots, and tells those for whom it changed.
+    pub(super) fn assign(&mut self, turn: &mut Turn<'_>) {
+        let candidates = self.candidates();
+        self.assignment = Assignment::Settled;
+        for seat in 0..self.seats.len() {
+            let Some(member) = &self.seats[seat] else { continue };
+            let others: Vec<Candidate> =
+                candidates.iter().filter(|candidate| candidate.feed.publisher != member.id).copied().collect();
+            let places: Vec<Place> = member
+                .slots
+                .iter()
+                .map(|slot| Place { kind: slot.kind, pair: slot.pair, wish: slot.wish, holds: slot.feed() })
+                .collect();
+            if is_scarce(&places, &others) {
+                self.assignment = Assignment::Scarce;
+            }
+            let limits = Limits { may_receive: member.may_receive, loudest: turn.settings.loudest };
+            let chosen = slots::assign(&places, &others, limits);
+            if chosen.iter().zip(&places).any(|(feed, place)| *feed != place.holds) {
+                self.hand_over(seat, &chosen, turn);
+            }
+        }
+        self.compile_routes();
+    }
+
+    /// What could be shown, of all members.
+    fn candidates(&self) -> Vec<Candidate> {
+        let mut members: Vec<&Member> = self.members().map(|(_, member)| member).collect();
+        members.sort_by(|a, b| b.voice.spoke_at().cmp(&a.voice.spoke_at()).then(a.id.cmp(&b.id)));
+        let spoke = members.iter().filter(|member| member.voice.spoke_at().is_some()).count();
+        let mut candidates = Vec::new();
+        for (rank, member) in members.into_iter().enumerate() {
+            let tracks = member.tracks.iter().flatten().map(|track| Candidate {
+                feed: Feed { publisher: member.id, source: track.source },
+                rank: rank.min(spoke),
+                active: track.is_flowing() && !member.is_muted(track.source),
+            });
+            // A screen that is not shared any more gives its slot back; a camera keeps its own, to be there at once again.
+            candidates.extend(tracks.filter(|track| track.active || track.feed.source != Source::Screen));
+        }
+        candidates
+    }
+
+    fn hand_over(&mut self, seat: usize, chosen: &[Option<Feed>], turn: &mut Turn<'_>) {
+        let version = self.member_mut(seat).version + 1;
+        let origins: Vec<Option<Origin>> = chosen.iter().map(|feed| self.origin_of((*feed)?)).collect();
+        let member = self.member_mut(seat);
+        member.version = version;
+        for (slot, (feed, origin)) in member.slots.iter_mut().zip(chosen.iter().zip(origins)) {
+            if slot.feed() != *feed {
+                let showing = feed.zip(origin).map(|(feed, origin)| Showing { feed, origin, version, open: false });
+                slot.hand_over(showing);
+            }
+        }
+        self.report_slots(seat, turn);
+    }
+
+    fn origin_of(&self, feed: Feed) -> Option<Origin> {
+        let (member, _) = self.members().find(|(_, member)| member.id == feed.publisher)?;
+        Some(Origin { member, source: feed.source })
+    }
+
+    pub(super) fn report_slots(&mut self, seat: usize, turn: &mut Turn<'_>) {
+        let member = self.member_mut(seat);
+        if member.slots.is_empty() {
+            return;
+        }
+        let assignment = |slot: &Slot| SlotAssignment {
+            mid: slot.name.clone(),
+            publisher: slot.feed().map(|feed| feed.publisher),
+            source: slot
+                .feed()
+                .map_or(if slot.kind.is_audio() { Source::Microphone } else { Source::Camera }, |feed| feed.source),
+            paused: false,
+        };
+        let slots = member.slots.iter().map(assignment).collect();
+        turn.outbox.reports.push_back(Report::Slots { peer: member.id, version: member.version, slots });
+    }
+}
+
+fn is_scarce(places: &[Place], candidates: &[Candidate]) -> bool {
+    [MediaKind::Audio, MediaKind::Video].into_iter().any(|kind| {
+        let wanted = candidates.iter().filter(|candidate| candidate.feed.kind() == kind).count();
+        wanted > places.iter().filter(|place| place.kind == kind).count()
+    })
+}
