@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use crate::base::{CallId, EndpointId};
 use crate::event::fact_id;
-use crate::ledger::io::{Store, WriterHandle};
+use crate::ledger::io::{Store, StoreError, WriterHandle};
 use crate::ledger::{self, DeadRow};
-use crate::webhook::record::{LanePage, LaneRow, LaneSave, Record, StoredEvent};
+use crate::webhook::record::{LanePage, LaneRow, LaneSave, Record, StoredEvent, Unreadable};
 
 /// Reads the store and writes through the ledger's writer.
 pub struct LedgerRecord<T> {
@@ -15,24 +15,28 @@ pub struct LedgerRecord<T> {
 }
 
 impl<T: Send + 'static> Record for LedgerRecord<T> {
-    fn lanes(&self, endpoint: &EndpointId, after: Option<CallId>, limit: usize) -> anyhow::Result<LanePage> {
-        let page = self.store.lanes(endpoint, after, limit)?;
+    fn lanes(&self, endpoint: &EndpointId, after: Option<CallId>, limit: usize) -> Result<LanePage, Unreadable> {
+        let page = self.store.lanes(endpoint, after, limit).map_err(unreadable)?;
         let lanes = page.lanes.into_iter().map(|(call, row)| (call, lane_row(row))).collect();
         Ok(LanePage { lanes, next: page.next })
     }
 
-    fn lane(&self, endpoint: &EndpointId, call: CallId) -> anyhow::Result<Option<LaneRow>> {
-        Ok(self.store.lane(endpoint, call)?.map(lane_row))
+    fn lane(&self, endpoint: &EndpointId, call: CallId) -> Result<Option<LaneRow>, Unreadable> {
+        Ok(self.store.lane(endpoint, call).map_err(unreadable)?.map(lane_row))
     }
 
-    fn events(&self, call: CallId, from: u64, limit: usize) -> anyhow::Result<Vec<StoredEvent>> {
-        let facts = self.store.facts(call, from.saturating_sub(1), limit)?;
+    fn events(&self, call: CallId, from: u64, limit: usize) -> Result<Vec<StoredEvent>, Unreadable> {
+        let facts = self.store.facts(call, from.saturating_sub(1), limit).map_err(unreadable)?;
         Ok(facts.into_iter().map(stored_event).collect())
     }
 
     fn save(&self, rows: Vec<LaneSave>, saved: Box<dyn FnOnce() + Send>) {
         self.writer.save_lanes(rows.into_iter().map(ledger_save).collect(), saved);
     }
+}
+
+fn unreadable(error: StoreError) -> Unreadable {
+    Unreadable(error.into())
 }
 
 fn lane_row(row: ledger::LaneRow) -> LaneRow {

@@ -185,9 +185,9 @@ impl Lane {
         self.head_time
     }
 
-    /// Since when the head fails.
-    pub fn failing_since(&self) -> Option<Timestamp> {
-        self.memory.tries.map(|tries| tries.since)
+    /// When the head last failed.
+    pub fn failed_at(&self) -> Option<Timestamp> {
+        self.memory.tries.map(|tries| tries.last)
     }
 
     /// The record holds more. True: the lane was idle and is due.

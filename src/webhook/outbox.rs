@@ -77,6 +77,8 @@ pub struct Outbox {
     busy: usize,
     circuit: Circuit,
     last_success: Option<Timestamp>,
+    /// When the endpoint last came back: what failed before need not wait longer, also what is still on the disk.
+    back_at: Option<Timestamp>,
     lanes: BTreeMap<CallId, Lane>,
     /// Lanes whose row in the record is older than they are.
     dirty: BTreeSet<CallId>,
@@ -123,6 +125,7 @@ impl Outbox {
             busy: 0,
             circuit: Circuit::default(),
             last_success: None,
+            back_at: None,
             lanes: BTreeMap::new(),
             dirty: BTreeSet::new(),
             saving: BTreeSet::new(),
@@ -211,7 +214,8 @@ impl Outbox {
         if let Some(row) = row
             && self.endpoint.enabled
         {
-            self.admit(call, &row, now);
+            let lane = self.lane_of(call, &row, now);
+            self.admit(call, lane);
         }
     }
 
@@ -227,12 +231,13 @@ impl Outbox {
                 return;
             }
             last = Some(call);
-            match Lane::new(call, &row, now).phase() {
+            let lane = self.lane_of(call, &row, now);
+            match lane.phase() {
                 // Room is for lanes that have something to send.
                 Phase::Waiting { until } if self.lanes.len() >= self.window / 2 && !self.lanes.contains_key(&call) => {
                     self.sweep.again_at(until.max(now + LEFT_OUT_PAUSE));
                 }
-                _ => self.admit(call, &row, now),
+                _ => self.admit(call, lane),
             }
         }
         self.sweep.advance(page.next);
@@ -248,11 +253,18 @@ impl Outbox {
         self.sweep.fail(now + UNREAD_PAUSE);
     }
 
-    fn admit(&mut self, call: CallId, row: &LaneRow, now: Timestamp) {
+    fn lane_of(&self, call: CallId, row: &LaneRow, now: Timestamp) -> Lane {
+        let mut lane = Lane::new(call, row, now);
+        if lane.failed_at() < self.back_at {
+            lane.wake();
+        }
+        lane
+    }
+
+    fn admit(&mut self, call: CallId, lane: Lane) {
         if self.lanes.contains_key(&call) {
             return;
         }
-        let lane = Lane::new(call, row, now);
         match lane.phase() {
             Phase::Waiting { until } => drop(self.timers.insert((until, call))),
             _ => self.due.push_back(call),
@@ -295,7 +307,11 @@ impl Outbox {
             }
         }
         if back {
+            self.back_at = Some(now);
             self.wake_all();
+            if !self.sweep.is_complete() {
+                self.sweep.again_at(now);
+            }
         }
         Settled { failed: None, circuit: was_open.then_some(CircuitChange::Closed) }
     }

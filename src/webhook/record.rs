@@ -9,17 +9,22 @@ use crate::event::EventKind;
 /// The record as delivery sees it. Its methods are called on delivery's own thread and may block for a read of the disk.
 pub trait Record: Send + 'static {
     /// An endpoint's lanes with something to do, of calls after `after`, about `limit` of them, in the order of their calls.
-    fn lanes(&self, endpoint: &EndpointId, after: Option<CallId>, limit: usize) -> anyhow::Result<LanePage>;
+    fn lanes(&self, endpoint: &EndpointId, after: Option<CallId>, limit: usize) -> Result<LanePage, Unreadable>;
 
     /// One lane; `None`: it was never opened, or all of its call is delivered.
-    fn lane(&self, endpoint: &EndpointId, call: CallId) -> anyhow::Result<Option<LaneRow>>;
+    fn lane(&self, endpoint: &EndpointId, call: CallId) -> Result<Option<LaneRow>, Unreadable>;
 
     /// A call's events from number `from` on, at most `limit`.
-    fn events(&self, call: CallId, from: u64, limit: usize) -> anyhow::Result<Vec<StoredEvent>>;
+    fn events(&self, call: CallId, from: u64, limit: usize) -> Result<Vec<StoredEvent>, Unreadable>;
 
     /// Writes lane rows; `saved` is called, on any thread, when they are durable, and may never be called when the node stops.
     fn save(&self, rows: Vec<LaneSave>, saved: Box<dyn FnOnce() + Send>);
 }
+
+/// The record could not be read; it is asked again.
+#[derive(Debug, thiserror::Error)]
+#[error("the record could not be read: {0}")]
+pub struct Unreadable(pub Box<dyn std::error::Error + Send + Sync>);
 
 /// How far a lane has come, as the record keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]

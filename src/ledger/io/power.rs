@@ -119,6 +119,9 @@ fn check(store: &Store, expected: &mut Expected) -> Result<(), String> {
         }
         for name in ENDPOINTS {
             let lane = store.lane(&endpoint(name), call).map_err(|e| e.to_string())?;
+            if lane.is_none() && row.open {
+                return Err(format!("{call}: {name} has no lane"));
+            }
             let cursor = lane.map_or(row.last_seq + 1, |lane| lane.next);
             let told = expected.cursors.get(&(endpoint(name), call)).copied().unwrap_or(1);
             if cursor < told {

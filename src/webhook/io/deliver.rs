@@ -14,7 +14,7 @@ use crate::base::{CallId, EndpointId, EventId, Timestamp};
 use crate::event::EventKind;
 use crate::webhook::dispatch::{Dispatcher, Input, Output, PostId, Reply, Request, Unread};
 use crate::webhook::outbox::Telemetry;
-use crate::webhook::record::Record;
+use crate::webhook::record::{Record, Unreadable};
 use crate::webhook::{Endpoint, EndpointStatus, Observation, Settings};
 
 /// The status is as old as this at most. Shorter: more walks over the lanes of a large backlog.
@@ -259,7 +259,7 @@ impl Drop for Answer {
     }
 }
 
-fn warn_unread(error: anyhow::Error) -> Unread {
-    tracing::warn!(error = format!("{error:#}"), "the record could not be read for delivery");
+fn warn_unread(error: Unreadable) -> Unread {
+    tracing::warn!(%error, "deliveries wait");
     Unread
 }
