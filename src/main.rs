@@ -1,5 +1,6 @@
 //! The program: arguments, logging, and the command to run.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -125,6 +126,7 @@ fn load(options: &Options) -> anyhow::Result<Config> {
 fn start_log(options: &Options) -> anyhow::Result<()> {
     let filter = EnvFilter::builder().parse(&options.log).with_context(|| format!("--log {:?}", options.log))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = log.with_ansi(std::io::stderr().is_terminal());
     match options.log_format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),

@@ -1,6 +1,6 @@
 //! The composition root: builds every part, joins them with bounded channels, and stops them in order.
 
-mod record;
+pub mod record;
 
 use std::fs::OpenOptions;
 use std::net::{IpAddr, SocketAddr};
@@ -23,7 +23,7 @@ use crate::call::{Call, Limits};
 use crate::config::Config;
 use crate::config::io::Secrets;
 use crate::control::io::{Clock, Ears, Handle, Outward, entropy};
-use crate::control::{Input, Message, Restored, Settings, State, Turn};
+use crate::control::{Input, Message, Reply, Restored, Settings, State, Turn};
 use crate::event::{Event, TelemetryEnvelope};
 use crate::ledger::io::{Health, Store, Told, Writer, WriterHandle, WriterNews};
 use crate::ledger::{self, Append};
@@ -35,7 +35,7 @@ use crate::signal::io::ws::{self, Door};
 use crate::signal::token::TokenKey;
 use crate::ticket::{Ticket, TicketKey};
 use crate::web;
-use crate::webhook::dispatch::Reply;
+use crate::webhook::dispatch;
 use crate::webhook::endpoint::Roster;
 use crate::webhook::io::{ClientSettings, Deliverer, DelivererHandle, Parts};
 use crate::webhook::{Observation, Settings as DeliverySettings};
@@ -182,6 +182,7 @@ impl Outward for Inside {
         let mut append = Append { lanes: self.delivery.enabled(), ..Append::default() };
         for fact in &facts {
             self.metrics.fact(fact.event.kind());
+            tracing::info!(call = %fact.call, seq = fact.seq, reason = ?fact.view.reason, "{}", fact.event.kind());
             append.records.push(ledger::Record {
                 call: fact.call,
                 seq: fact.seq,
@@ -197,6 +198,7 @@ impl Outward for Inside {
                 None => append.closed.push(state.call),
             }
         }
+        log_sessions(&tells);
         let telemetry: Vec<TelemetryEnvelope> =
             telemetry.into_iter().map(|(call, event)| self.telemetry(call, event)).collect();
         if append.is_empty() && tells.is_empty() && after.is_empty() && telemetry.is_empty() {
@@ -233,6 +235,17 @@ impl Inside {
         for endpoint in self.delivery.status().iter() {
             let pending = backlog.get(&endpoint.id).copied().unwrap_or_default();
             self.metrics.pending(&endpoint.id, pending, endpoint.oldest.map(|oldest| now.since(oldest)));
+        }
+    }
+}
+
+/// Who comes and goes, for the operator's log.
+fn log_sessions(tells: &[(SessionId, Message)]) {
+    for (session, message) in tells {
+        match message {
+            Message::Reply { result: Ok(Reply::LoggedIn { .. }), .. } => tracing::info!(%session, "logged in"),
+            Message::Close { reason } => tracing::info!(%session, ?reason, "session closed"),
+            _ => {}
         }
     }
 }
@@ -323,7 +336,7 @@ fn observe_delivery(metrics: &Metrics, observation: Observation) {
             if attempt > 1 {
                 metrics.delivery(&endpoint, DeliveryResult::Retried);
             }
-            let refused = matches!(reply, Reply::Refused(_));
+            let refused = matches!(reply, dispatch::Reply::Refused(_));
             metrics.delivery(&endpoint, if refused { DeliveryResult::Refused } else { DeliveryResult::Failed });
             let why = reply.summary();
             let retry_at = retry_at.map(|at| at.to_string());
