@@ -1,6 +1,6 @@
 //! The composition root: builds every part, joins them with bounded channels, and stops them in order.
 
-mod record;
+pub mod record;
 
 use std::fs::OpenOptions;
 use std::net::{IpAddr, SocketAddr};
