@@ -55,14 +55,17 @@ impl State {
         let Some((call, user, session)) = self.viewer(peer) else { return };
         let room = self.calls.get_mut(&call).expect("a viewer's call is known");
         let member = room.members.get_mut(&user).expect("a viewer is a member");
-        member.media_lost = state != Connection::Connected;
+        let was_lost = std::mem::replace(&mut member.media_lost, state != Connection::Connected);
         if state == Connection::Closed {
             member.peer = None;
             member.flowing.clear();
             self.peers.remove(&peer);
-            let message = "the media connection is gone: offer again".to_owned();
-            let event = Event::Error { code: ErrorCode::RefusedInThisState.number(), message };
-            self.tell(session, Message::Event { call: Some(call), event });
+            // A client that closed its connection knows; one whose connection failed may not.
+            if was_lost {
+                let message = "the media connection is gone: offer again".to_owned();
+                let event = Event::Error { code: ErrorCode::RefusedInThisState.number(), message };
+                self.tell(session, Message::Event { call: Some(call), event });
+            }
         }
         let lost = state != Connection::Connected;
         self.link_changed(call, &user, lost, EndReason::Offline, now);

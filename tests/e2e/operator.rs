@@ -60,7 +60,7 @@ fn a_mistake_in_the_configuration_is_named() {
         ("calls.ring_timeout=soon", "calls.ring_timeout"),
         ("media.udp_port=70000", "media.udp_port"),
         ("webhooks.allow_private=[\"everywhere\"]", "webhooks.allow_private"),
-        ("nonsense", "nonsense"),
+        ("nonsense", "key=value is expected"),
     ] {
         let output = site.program().args(["serve", "--set", setting]).output().expect("the program runs");
         let said = String::from_utf8_lossy(&output.stderr);

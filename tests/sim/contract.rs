@@ -6,7 +6,7 @@ use callisto::base::{CallId, Source};
 use callisto::control::input::{Restored, Target};
 use callisto::control::{Input, Message, Reply, Request};
 use callisto::event::{CallMediaType, Event, EventKind, RoomId};
-use callisto::media::{Command, Report};
+use callisto::media::{Command, Connection, Report};
 use serde_json::Value;
 
 use crate::world::{Device, World, settings};
@@ -506,6 +506,25 @@ fn a_lost_connection_is_down_at_once_and_gone_after_the_resume_timeout() {
     story.passes(SECOND);
     assert_eq!(story.events("alice"), ["onUserLeave bob", "onCallEnd Caller 20"]);
     assert_eq!(story.stream().last().unwrap(), "onCallEnd offline");
+}
+
+#[test]
+fn only_a_client_whose_media_failed_is_told_of_an_error() {
+    let mut story = Story::of(&["alice", "bob"]);
+    story.calls("alice", &["bob"], "");
+    story.accepts("bob");
+    for (name, states, errors) in
+        [("alice", &[Connection::Closed][..], 0), ("bob", &[Connection::Silent, Connection::Closed][..], 1)]
+    {
+        story.sends_media(name);
+        story.told.clear();
+        let peer = *story.world.peers.last().unwrap();
+        for state in states {
+            story.input(Input::Media(Report::Connection { peer, state: *state }));
+        }
+        let told = story.events(name);
+        assert_eq!(told.iter().filter(|event| *event == "onError").count(), errors, "{name}: {told:?}");
+    }
 }
 
 #[test]
