@@ -127,143 +127,69 @@ prefixed_id!(
     EventId, "ev_", "ev_ and 26 digits of base 32"
 );
 
-/// A user as the ticket names them: 1–32 bytes of `a-zA-Z0-9_-`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
-pub struct UserId(Arc<str>);
+macro_rules! named_id {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $most:literal bytes of letters, digits and $others:literal, $expected:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[serde(transparent)]
+        pub struct $name(Arc<str>);
 
-impl UserId {
-    /// The longest user id, in bytes.
-    pub const MAX_LEN: usize = 32;
+        impl $name {
+            /// The longest text, in bytes.
+            pub const MAX_LEN: usize = $most;
 
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for UserId {
-    type Err = InvalidId;
-
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let known = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
-        if (1..=Self::MAX_LEN).contains(&text.len()) && text.bytes().all(known) {
-            Ok(Self(text.into()))
-        } else {
-            Err(InvalidId { what: "userId", expected: "1 to 32 bytes of a-z, A-Z, 0-9, _ and -" })
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
         }
-    }
-}
 
-impl<'de> Deserialize<'de> for UserId {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(d)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
+        impl FromStr for $name {
+            type Err = InvalidId;
 
-impl fmt::Display for UserId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for UserId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// A webhook endpoint's stable name: 1–64 bytes of `a-zA-Z0-9_.-`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
-pub struct EndpointId(Arc<str>);
-
-impl EndpointId {
-    /// The longest endpoint id, in bytes.
-    pub const MAX_LEN: usize = 64;
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for EndpointId {
-    type Err = InvalidId;
-
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let known = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
-        if (1..=Self::MAX_LEN).contains(&text.len()) && text.bytes().all(known) {
-            Ok(Self(text.into()))
-        } else {
-            Err(InvalidId { what: "endpoint id", expected: "1 to 64 bytes of a-z, A-Z, 0-9, _, . and -" })
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                let known = |b: u8| b.is_ascii_alphanumeric() || $others.contains(&b);
+                if (1..=Self::MAX_LEN).contains(&text.len()) && text.bytes().all(known) {
+                    Ok(Self(text.into()))
+                } else {
+                    Err(InvalidId { what: $what, expected: $expected })
+                }
+            }
         }
-    }
-}
 
-impl<'de> Deserialize<'de> for EndpointId {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(d)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-impl fmt::Display for EndpointId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for EndpointId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// An m-line's identification tag (RFC 5888): 1–16 bytes of the token characters that browsers use.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
-pub struct Mid(Arc<str>);
-
-impl Mid {
-    /// The longest mid, in bytes: what the RTP header extension of a one-byte header can carry.
-    pub const MAX_LEN: usize = 16;
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for Mid {
-    type Err = InvalidId;
-
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let known = |b: u8| b.is_ascii_alphanumeric() || b"_-.+~".contains(&b);
-        if (1..=Self::MAX_LEN).contains(&text.len()) && text.bytes().all(known) {
-            Ok(Self(text.into()))
-        } else {
-            Err(InvalidId { what: "mid", expected: "1 to 16 token characters" })
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                let text = <std::borrow::Cow<'de, str>>::deserialize(d)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
         }
-    }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
 }
 
-impl<'de> Deserialize<'de> for Mid {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(d)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-impl fmt::Display for Mid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for Mid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+named_id!(
+    /// A user as the ticket names them: 1–32 bytes of `a-zA-Z0-9_-`.
+    UserId, "userId", 32 bytes of letters, digits and b"_-", "1 to 32 bytes of a-z, A-Z, 0-9, _ and -"
+);
+named_id!(
+    /// A webhook endpoint's stable name: 1–64 bytes of `a-zA-Z0-9_.-`.
+    EndpointId, "endpoint id", 64 bytes of letters, digits and b"_.-", "1 to 64 bytes of a-z, A-Z, 0-9, _, . and -"
+);
+named_id!(
+    /// An m-line's identification tag (RFC 5888): 1–16 bytes, what a one-byte RTP header extension can carry, of the token
+    /// characters that browsers use.
+    Mid, "mid", 16 bytes of letters, digits and b"_-.+~", "1 to 16 token characters"
+);
 
 /// One client's media connection. Never reused while the node runs; the media plane knows no other name of a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

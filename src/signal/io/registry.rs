@@ -97,14 +97,6 @@ impl Registry {
         }
     }
 
-    pub fn len(&self) -> usize {
-        self.places.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
-    }
-
     /// Closes every socket, at the end of the node.
     pub fn close_all(&self) {
         for place in &self.places {
@@ -265,6 +257,6 @@ mod tests {
         registry.deliver(SESSION, &logged_in());
         registry.deliver(SESSION, &Message::Close { reason: Closing::KickedByAnotherLogin });
         texts(&mut frames);
-        assert!(registry.is_empty());
+        assert!(registry.places.is_empty());
     }
 }
