@@ -17,13 +17,15 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::record::LedgerRecord;
-use crate::api::io::{Readiness, health, metrics as metrics_routes};
+use crate::api::io::Api;
+use crate::api::io::auth::ApiKey;
+use crate::api::io::health::{Readiness, health, metrics as metrics_routes};
 use crate::base::{CallId, EventId, SessionId, UserId};
 use crate::call::{Call, Limits};
 use crate::config::Config;
 use crate::config::io::Secrets;
-use crate::control::io::{Clock, Ears, Handle, Outward, entropy};
-use crate::control::{Input, Message, Reply, Restored, Settings, State, Turn};
+use crate::control::io::{Clock, Desk, Ears, Handle, Outward, entropy};
+use crate::control::{Answer, Denial, Input, Message, OperationId, Reply, Restored, Settings, State, Turn};
 use crate::event::{Event, TelemetryEnvelope};
 use crate::ledger::io::{Health, Store, Told, Writer, WriterHandle, WriterNews};
 use crate::ledger::{self, Append};
@@ -74,6 +76,7 @@ struct Node {
 /// What waits until a turn's facts are stored.
 struct Then {
     tells: Vec<(SessionId, Message)>,
+    answers: Vec<(OperationId, Result<Answer, Denial>)>,
     after: Vec<Command>,
     telemetry: Vec<TelemetryEnvelope>,
 }
@@ -91,9 +94,11 @@ impl Node {
         let readiness = Arc::new(Readiness::default());
         let (health_in, ledger_health) = watch::channel(Health::Writable);
         let delivery = Arc::new(OnceLock::new());
+        let (control, inputs) = Handle::new();
         let told = Outcome {
             registry: registry.clone(),
             plane: plane.clone(),
+            desk: control.desk(),
             delivery: delivery.clone(),
             metrics: metrics.clone(),
             health: health_in,
@@ -102,10 +107,10 @@ impl Node {
         let deliverer = start_delivery(&config, &store, writer.handle(), clock, &metrics)?;
         let _ = delivery.set(deliverer.handle());
 
-        let (control, inputs) = Handle::new();
         let state = State::new(settings(&config, plane.shards()));
         let outward = Inside {
             plane: plane.clone(),
+            desk: control.desk(),
             writer: writer.handle(),
             delivery: deliverer.handle(),
             store: store.clone(),
@@ -131,7 +136,9 @@ impl Node {
         let pages =
             web::Pages { try_page: config.http.try_page, sdk_app_id: config.app.id, sign: signer(tickets, clock) };
         let public_routes = web::router(pages).merge(ws::router(door)).merge(health(readiness.clone()));
-        let admin_routes = metrics_routes(metrics).merge(health(readiness.clone()));
+        let api = Api { key: ApiKey::new(&secrets.api_key.0), control: control.clone() };
+        let admin_routes =
+            metrics_routes(metrics).merge(health(readiness.clone())).merge(crate::api::io::router(Arc::new(api)));
         announce(&public, &admin, &plane)?;
         let servers = vec![serve(public, public_routes), serve(admin, admin_routes)];
         readiness.set(true);
@@ -165,6 +172,7 @@ impl Node {
 /// Carries out control's turns: media commands at once, the rest behind the ledger.
 struct Inside {
     plane: Arc<Plane>,
+    desk: Arc<Desk>,
     writer: WriterHandle<Then>,
     delivery: DelivererHandle,
     store: Arc<Store>,
@@ -175,7 +183,7 @@ struct Inside {
 
 impl Outward for Inside {
     async fn turn(&mut self, turn: Turn) {
-        let Turn { media, facts, states, tells, after, telemetry } = turn;
+        let Turn { media, facts, states, tells, mut answers, after, telemetry } = turn;
         for command in media {
             send(&self.plane, command);
         }
@@ -201,10 +209,14 @@ impl Outward for Inside {
         log_sessions(&tells);
         let telemetry: Vec<TelemetryEnvelope> =
             telemetry.into_iter().map(|(call, event)| self.telemetry(call, event)).collect();
+        if append.is_empty() {
+            // A look at what is going on waits for no disk.
+            answers.drain(..).for_each(|(id, result)| self.desk.answer(id, result));
+        }
         if append.is_empty() && tells.is_empty() && after.is_empty() && telemetry.is_empty() {
             return;
         }
-        let turn = ledger::Turn { append, then: Then { tells, after, telemetry } };
+        let turn = ledger::Turn { append, then: Then { tells, answers, after, telemetry } };
         if self.writer.submit(turn).await.is_err() {
             tracing::error!("the record is closed; a turn is lost");
         }
@@ -254,6 +266,7 @@ fn log_sessions(tells: &[(SessionId, Message)]) {
 struct Outcome {
     registry: Arc<Registry>,
     plane: Arc<Plane>,
+    desk: Arc<Desk>,
     /// Set before anything can be told.
     delivery: Arc<OnceLock<DelivererHandle>>,
     metrics: Metrics,
@@ -270,6 +283,9 @@ impl Told<Then> for Outcome {
         }
         for (session, message) in &turn.then.tells {
             self.registry.deliver(*session, message);
+        }
+        for (id, result) in turn.then.answers {
+            self.desk.answer(id, result);
         }
         for command in turn.then.after {
             send(&self.plane, command);

@@ -65,6 +65,11 @@ macro_rules! prefixed_id {
                 Self(compose(now, entropy))
             }
 
+            /// When it was made.
+            pub const fn made_at(self) -> Timestamp {
+                Timestamp::from_millis((self.0 >> 80) as u64)
+            }
+
             /// The number behind the text, for keys of the store.
             pub const fn as_u128(self) -> u128 {
                 self.0

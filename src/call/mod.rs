@@ -7,6 +7,6 @@ pub mod refusal;
 mod tell;
 
 pub use machine::{Call, Invitee, Kind, Limits, Member, Output, Placing, Recipient};
-pub use party::{Media, Party, State};
+pub use party::{Link, Media, Party, State};
 pub use presence::Presence;
 pub use refusal::Refusal;

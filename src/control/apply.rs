@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::input::{Input, Moment, RequestId, Restored};
 use super::message::{Message, Reply};
+use super::operation::{Answer, Denial, OperationId};
 use super::room::{Member, Room};
 use super::session::Session;
 use super::timers::Timers;
@@ -34,6 +35,8 @@ pub struct Turn {
     /// The states of the calls that changed; of each the last one counts.
     pub states: Vec<CallState>,
     pub tells: Vec<(SessionId, Message)>,
+    /// Likewise behind the facts.
+    pub answers: Vec<(OperationId, Result<Answer, Denial>)>,
     /// Media commands that wait until the messages are on their way.
     pub after: Vec<Command>,
     /// For webhooks that name them; never stored.
@@ -125,6 +128,10 @@ impl State {
                 if let Some(result) = self.request(session, &request, body, moment).transpose() {
                     self.tell(session, Message::Reply { request, result });
                 }
+            }
+            Input::Operation { id, body } => {
+                let result = self.operate(body);
+                self.turn.answers.push((id, result));
             }
             Input::Media(report) => self.report(report, now),
             Input::Restored(restored) => self.restored(restored, now),

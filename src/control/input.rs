@@ -8,6 +8,8 @@ use crate::call::Call;
 use crate::event::{CallMediaType, RoomId};
 use crate::media;
 
+use super::operation::{Operation, OperationId};
+
 /// The time of an input and fresh randomness for what it may name.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment {
@@ -26,6 +28,8 @@ pub enum Input {
     Dropped { session: SessionId, connection: ConnectionId },
     /// A request about calls.
     Request { session: SessionId, request: RequestId, body: Request },
+    /// Something that the backend or the operator asks.
+    Operation { id: OperationId, body: Operation },
     /// News of the media plane.
     Media(media::Report),
     /// A call that was open when the node last stopped.

@@ -1,17 +1,23 @@
 //! Control's loop, its clock, and the handle that the doors hold.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use dashmap::DashMap;
 use tokio::sync::{mpsc, oneshot};
 
 use super::apply::{State, Turn};
 use super::input::{Input, Moment};
+use super::operation::{Answer, Denial, Operation, OperationId};
 use crate::base::Timestamp;
 use crate::base::id::Entropy;
 use crate::media::{Report, ShardSnapshot};
 
 /// Inputs that may wait for control: a second of the busiest node; doors wait when it is full, nothing is dropped.
 pub const INPUT_QUEUE: usize = 16_384;
+/// Time an operation has: longer than any commit to a disk that works, shorter than the patience of common HTTP clients.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// Wall-clock time that never goes back: read once, then carried on by the monotonic clock.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +52,14 @@ pub fn entropy() -> Entropy {
 #[derive(Debug, Clone)]
 pub struct Handle {
     inputs: mpsc::Sender<Input>,
+    desk: Arc<Desk>,
+}
+
+/// Where those wait who asked control something.
+#[derive(Debug, Default)]
+pub struct Desk {
+    waiting: DashMap<OperationId, oneshot::Sender<Result<Answer, Denial>>>,
+    last: AtomicU64,
 }
 
 /// Control has stopped; so does the node.
@@ -56,11 +70,69 @@ pub struct Stopped;
 impl Handle {
     pub fn new() -> (Self, mpsc::Receiver<Input>) {
         let (inputs, receiver) = mpsc::channel(INPUT_QUEUE);
-        (Self { inputs }, receiver)
+        (Self { inputs, desk: Arc::default() }, receiver)
     }
 
     pub async fn send(&self, input: Input) -> Result<(), Stopped> {
         self.inputs.send(input).await.map_err(|_| Stopped)
+    }
+
+    /// Where the answers are to be brought.
+    pub fn desk(&self) -> Arc<Desk> {
+        self.desk.clone()
+    }
+
+    /// Has an operation carried out; what it changed is stored when this answers.
+    ///
+    /// # Errors
+    /// When it was denied, or not answered in time: then it may still be carried out.
+    pub async fn ask(&self, operation: Operation) -> Result<Answer, Unanswered> {
+        let (id, answer) = self.desk.wait();
+        let _waiting = Waiting { desk: &self.desk, id };
+        let asked = async {
+            self.send(Input::Operation { id, body: operation }).await.map_err(|Stopped| Unanswered::Stopped)?;
+            answer.await.map_err(|_| Unanswered::Stopped)?.map_err(Unanswered::Denied)
+        };
+        tokio::time::timeout(ANSWER_WITHIN, asked).await.unwrap_or(Err(Unanswered::Late))
+    }
+}
+
+/// Why an operation has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unanswered {
+    #[error(transparent)]
+    Denied(Denial),
+    #[error("the server did not answer in time: its record cannot be written, or it is overloaded")]
+    Late,
+    #[error("the server is stopping")]
+    Stopped,
+}
+
+impl Desk {
+    fn wait(&self) -> (OperationId, oneshot::Receiver<Result<Answer, Denial>>) {
+        let id = OperationId(self.last.fetch_add(1, Ordering::Relaxed) + 1);
+        let (sender, receiver) = oneshot::channel();
+        self.waiting.insert(id, sender);
+        (id, receiver)
+    }
+
+    /// Gives an answer to who waits for it; nobody does any more when the request was given up.
+    pub fn answer(&self, id: OperationId, result: Result<Answer, Denial>) {
+        if let Some((_, sender)) = self.waiting.remove(&id) {
+            let _ = sender.send(result);
+        }
+    }
+}
+
+/// Takes the place at the desk away when the request is given up.
+struct Waiting<'a> {
+    desk: &'a Desk,
+    id: OperationId,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.desk.waiting.remove(&self.id);
     }
 }
 

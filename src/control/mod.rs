@@ -5,13 +5,16 @@ pub mod apply;
 pub mod input;
 pub mod io;
 pub mod message;
+pub mod operation;
 mod report;
 mod request;
 pub mod room;
 mod session;
 pub mod timers;
+pub mod view;
 
 pub use crate::call::Refusal;
 pub use apply::{Settings, State, Turn};
 pub use input::{ConnectionId, Grant, Input, LogIn, Moment, Request, RequestId, Restored};
 pub use message::{CallBrief, Closing, MemberBrief, Message, Reply, SlotBrief};
+pub use operation::{Answer, CallPage, CallQuery, Denial, Operation, OperationId, Stage};

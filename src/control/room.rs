@@ -107,14 +107,14 @@ impl Member {
         }
     }
 
-    fn level(&self) -> Quality {
+    pub fn level(&self) -> Quality {
         if self.is_lost() {
             return Quality::Down;
         }
         self.quality.as_ref().map_or(Quality::Unknown, |quality| quality.level)
     }
 
-    fn heard_volume(&self) -> Volume {
+    pub fn heard_volume(&self) -> Volume {
         if self.is_sent(Source::Microphone) { self.volume } else { Volume::SILENT }
     }
 

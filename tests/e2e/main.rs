@@ -2,6 +2,7 @@
 //!
 //! `CALLISTO_BIN=target/release/callisto cargo test --test e2e` tests that binary instead of the one cargo just built.
 
+mod api;
 mod backend;
 mod browser;
 mod calls;

@@ -79,6 +79,11 @@ impl Site {
         String::from_utf8(output.stdout).expect("a ticket is ASCII").trim().to_owned()
     }
 
+    /// The key of the REST API, which a server that has started has made.
+    pub fn api_key(&self) -> String {
+        fs::read_to_string(self.folder.path().join("data/api-key")).expect("a key is kept").trim().to_owned()
+    }
+
     /// Where its files are.
     pub fn path(&self) -> &std::path::Path {
         self.folder.path()

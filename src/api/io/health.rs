@@ -1,4 +1,4 @@
-//! Routes of health and metrics.
+//! Routes of health and metrics, which need no key.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,0 +1,63 @@
+//! What the backend and the operator ask of control, and what they are answered.
+
+use crate::base::{CallId, UserId};
+use crate::call::Refusal;
+use crate::event::RoomId;
+
+use super::view::{CallDetail, CallOverview};
+
+/// Names an operation until it is answered; not reused while the node runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OperationId(pub u64);
+
+/// One thing asked, parsed and checked for form by the door.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Operation {
+    ListCalls(CallQuery),
+    ReadCall { call: CallId },
+}
+
+/// Which of the running calls to list.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct CallQuery {
+    /// Calls that this user waits in, is rung for or is in.
+    pub user: Option<UserId>,
+    pub room: Option<RoomId>,
+    pub group_id: Option<String>,
+    pub stage: Option<Stage>,
+    /// Calls placed after this one.
+    pub after: Option<CallId>,
+    pub limit: usize,
+}
+
+/// How far a running call has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Nobody has accepted.
+    Ringing,
+    Begun,
+}
+
+/// What an operation led to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    Calls(CallPage),
+    Call(Box<CallDetail>),
+}
+
+/// Some running calls, in the order in which they were placed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CallPage {
+    pub calls: Vec<CallOverview>,
+    /// Where to go on; `None`: there are no more.
+    pub next: Option<CallId>,
+}
+
+/// Why an operation was not carried out; nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denial {
+    #[error("no such call is going on")]
+    NoSuchCall,
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
