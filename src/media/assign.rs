@@ -2,7 +2,7 @@
 
 use str0m::media::MediaKind;
 
-use super::member::Member;
+use super::publisher::Publisher;
 use super::report::{Report, SlotAssignment};
 use super::room::{Assignment, Room, Turn};
 use super::route::Origin;
@@ -36,17 +36,17 @@ impl Room {
         self.compile_routes();
     }
 
-    /// What could be shown, of all members.
+    /// What could be shown, of all publishers.
     fn candidates(&self) -> Vec<Candidate> {
-        let mut members: Vec<&Member> = self.members().map(|(_, member)| member).collect();
-        members.sort_by(|a, b| b.voice.spoke_at().cmp(&a.voice.spoke_at()).then(a.id.cmp(&b.id)));
-        let spoke = members.iter().filter(|member| member.voice.spoke_at().is_some()).count();
+        let mut publishers: Vec<&Publisher> = self.publishers.iter().flatten().collect();
+        publishers.sort_by(|a, b| b.voice.spoke_at().cmp(&a.voice.spoke_at()).then(a.id.cmp(&b.id)));
+        let spoke = publishers.iter().filter(|publisher| publisher.voice.spoke_at().is_some()).count();
         let mut candidates = Vec::new();
-        for (rank, member) in members.into_iter().enumerate() {
-            let tracks = member.tracks.iter().flatten().map(|track| Candidate {
-                feed: Feed { publisher: member.id, source: track.source },
+        for (rank, publisher) in publishers.into_iter().enumerate() {
+            let tracks = publisher.tracks.iter().flatten().map(|track| Candidate {
+                feed: Feed { publisher: publisher.id, source: track.source },
                 rank: rank.min(spoke),
-                active: track.is_flowing() && !member.is_muted(track.source),
+                active: track.is_flowing() && !publisher.is_muted(track.source),
             });
             // A screen that is not shared any more gives its slot back; a camera keeps its own, to be there at once again.
             candidates.extend(tracks.filter(|track| track.active || track.feed.source != Source::Screen));
@@ -69,8 +69,8 @@ impl Room {
     }
 
     fn origin_of(&self, feed: Feed) -> Option<Origin> {
-        let (member, _) = self.members().find(|(_, member)| member.id == feed.publisher)?;
-        Some(Origin { member, source: feed.source })
+        let publisher = |at: &Option<Publisher>| at.as_ref().is_some_and(|publisher| publisher.id == feed.publisher);
+        Some(Origin { member: self.publishers.iter().position(publisher)?, source: feed.source })
     }
 
     pub(super) fn report_slots(&mut self, seat: usize, turn: &mut Turn<'_>) {

@@ -1,21 +1,21 @@
-//! A peer in its room: its connection, what it sends, what it is shown, and how well it is heard.
+//! A peer in its room: its connection, what it is shown, and how well it is heard. What it sends is its [`Publisher`]'s.
+//!
+//! [`Publisher`]: super::publisher::Publisher
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use str0m::format::CodecConfig;
-use str0m::media::{self, MediaKind};
+use str0m::media::MediaKind;
 
 use super::command::{Permissions, SlotWish};
 use super::demux::Names;
 use super::negotiate::{self, Plan};
 use super::peer::Peer;
-use super::publish::{CaptureClock, Track};
 use super::slot::Slot;
 use super::slots::{Feed, Wish};
-use super::speaker::Voice;
 use super::telemetry::Gauge;
-use crate::base::{PeerId, Source};
+use crate::base::PeerId;
 
 /// What is known of the path to the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,11 +34,6 @@ pub struct Member {
     pub names: Names,
     pub link: Link,
     pub heard_at: Instant,
-    pub tracks: [Option<Track>; Source::ALL.len()],
-    /// Not forwarded, whether the track exists yet or not.
-    pub muted: [bool; Source::ALL.len()],
-    pub voice: Voice,
-    pub clock: CaptureClock,
     pub slots: Vec<Slot>,
     pub may_receive: Permissions,
     /// Of the assignment the client was last reported.
@@ -55,10 +50,6 @@ impl Member {
             names: Names::default(),
             link: Link::Connecting,
             heard_at: now,
-            tracks: Default::default(),
-            muted: Default::default(),
-            voice: Voice::new(now),
-            clock: CaptureClock::default(),
             slots: Vec::new(),
             may_receive,
             version: 0,
@@ -67,14 +58,8 @@ impl Member {
         }
     }
 
-    /// Takes over what was negotiated; tracks and slots that are still there go on as they were.
+    /// Takes over what was negotiated; slots that are still there go on as they were.
     pub fn negotiated(&mut self, plan: &Plan, answer: &str) {
-        let mut old = std::mem::take(&mut self.tracks);
-        for (mid, source) in &plan.sources {
-            let mid: media::Mid = mid.as_str().into();
-            let kept = old[*source as usize].take().filter(|track| track.mid == mid);
-            self.tracks[*source as usize] = Some(kept.unwrap_or_else(|| Track::new(mid, *source)));
-        }
         let mut old = std::mem::take(&mut self.slots);
         let mut codecs: Vec<(Vec<u8>, Arc<CodecConfig>)> = Vec::new();
         for line in &plan.slots {
@@ -114,22 +99,6 @@ impl Member {
                 }
             };
         }
-    }
-
-    pub fn track(&self, source: Source) -> Option<&Track> {
-        self.tracks[source as usize].as_ref()
-    }
-
-    pub fn track_mut(&mut self, source: Source) -> Option<&mut Track> {
-        self.tracks[source as usize].as_mut()
-    }
-
-    pub fn track_by_mid(&mut self, mid: media::Mid) -> Option<&mut Track> {
-        self.tracks.iter_mut().flatten().find(|track| track.mid == mid)
-    }
-
-    pub fn is_muted(&self, source: Source) -> bool {
-        self.muted[source as usize]
     }
 
     pub fn has_slots(&self, kind: MediaKind) -> bool {

@@ -14,6 +14,7 @@ pub mod negotiate;
 pub mod payload;
 pub mod peer;
 pub mod publish;
+pub mod publisher;
 pub mod quality;
 pub mod report;
 pub mod rewrite;

@@ -20,9 +20,11 @@ use super::negotiate::Plan;
 use super::payload::Glimpse;
 use super::peer::{Datagram, Drain, Identity, Peer, PeerEvent, Refusal, StreamName, Unanswered};
 use super::publish::SenderReport;
+use super::publisher::Publisher;
 use super::report::{Connection, OfferError, PeerQuality, Report};
 use super::route::{Origin, Receiver, Routes};
 use super::slot::{Offered, Packet};
+use super::speaker::Voice;
 use super::switch::Stream;
 use super::timers::Timers;
 use crate::base::{PeerId, RoomKey, Source, Volume};
@@ -57,6 +59,8 @@ pub struct Gone {
 pub struct Room {
     key: RoomKey,
     pub(super) seats: Vec<Option<Member>>,
+    /// What is sent, by the seats of those who send it.
+    pub(super) publishers: Vec<Option<Publisher>>,
     routes: Routes,
     timers: Timers,
     /// What arrived in this turn, and whom it goes to.
@@ -96,6 +100,7 @@ impl Room {
         Self {
             key,
             seats: Vec::new(),
+            publishers: Vec::new(),
             routes: Routes::default(),
             timers: Timers::default(),
             arrived: Vec::new(),
@@ -182,9 +187,10 @@ impl Room {
         member.negotiated(&plan, &answer);
         let answer = plan.label_pairs(&answer);
         let seat = match fresh {
-            Some(member) => self.sit(member),
+            Some(member) => self.sit(member, Publisher::new(peer, Voice::new(turn.now))),
             None => seat.expect("a known member has a seat"),
         };
+        self.publisher_mut(seat).negotiated(&plan.sources);
         self.touch(seat);
         self.assignment = Assignment::Due;
         // The client learns of its slots even if nobody is in them.
@@ -194,13 +200,13 @@ impl Room {
     }
 
     pub fn handle_forward(&mut self, seat: usize, source: Source, forward: bool, turn: &mut Turn<'_>) {
-        let member = self.member_mut(seat);
-        if member.muted[source as usize] != forward {
+        let publisher = self.publisher_mut(seat);
+        if publisher.muted[source as usize] != forward {
             return;
         }
-        member.muted[source as usize] = !forward;
+        publisher.muted[source as usize] = !forward;
         if source == Source::Microphone && !forward {
-            member.voice.mute(turn.now);
+            publisher.voice.mute(turn.now);
         }
         self.restart_receivers(Origin { member: seat, source }, turn.now);
         self.assignment = Assignment::Due;
@@ -288,17 +294,27 @@ impl Room {
         self.seats.iter().enumerate().filter_map(|(seat, member)| Some((seat, member.as_ref()?)))
     }
 
+    pub(super) fn publishers(&self) -> impl Iterator<Item = (usize, &Publisher)> + '_ {
+        self.publishers.iter().enumerate().filter_map(|(seat, publisher)| Some((seat, publisher.as_ref()?)))
+    }
+
     pub(super) fn member_mut(&mut self, seat: usize) -> &mut Member {
         self.seats[seat].as_mut().expect("the shard's directory names members only")
     }
 
-    fn sit(&mut self, member: Member) -> usize {
-        let seat = self.seats.iter().position(Option::is_none).unwrap_or(self.seats.len());
-        if seat == self.seats.len() {
+    fn publisher_mut(&mut self, seat: usize) -> &mut Publisher {
+        self.publishers[seat].as_mut().expect("every member is a publisher")
+    }
+
+    fn sit(&mut self, member: Member, publisher: Publisher) -> usize {
+        let seat = self.publishers.iter().position(Option::is_none).unwrap_or(self.publishers.len());
+        if seat == self.publishers.len() {
             self.seats.push(None);
+            self.publishers.push(None);
             self.pending.push(Pending::default());
         }
         self.seats[seat] = Some(member);
+        self.publishers[seat] = Some(publisher);
         seat
     }
 
@@ -377,9 +393,10 @@ impl Room {
         let now = turn.now;
         let counts = &mut turn.outbox.counts;
         counts.rtp_in += 1;
-        let member = self.seats[seat].as_mut().expect("a drained member has a seat");
+        let member = self.seats[seat].as_ref().expect("a drained member has a seat");
         let params = member.peer.payload(packet.header.payload_type).copied();
-        let (Some(track), Some(params)) = (member.track_by_mid(stream.mid), params) else {
+        let publisher = self.publisher_mut(seat);
+        let (Some(track), Some(params)) = (publisher.track_by_mid(stream.mid), params) else {
             counts.drops.rejected += 1;
             return;
         };
@@ -395,16 +412,16 @@ impl Room {
         let source = track.source;
         let known = track.encodings[encoding].ssrc;
         if track.arrived(encoding, ssrc, packet.payload.len(), now) {
-            let report = Report::Flowing { peer: member.id, source, flowing: true };
+            let report = Report::Flowing { peer: publisher.id, source, flowing: true };
             turn.outbox.reports.push_back(report);
             self.assignment = Assignment::Due;
         }
-        let member = self.seats[seat].as_mut().expect("it had a seat above");
-        if member.is_muted(source) {
+        let publisher = self.publisher_mut(seat);
+        if publisher.is_muted(source) {
             counts.drops.muted += 1;
             return;
         }
-        let track = member.tracks[source as usize].as_mut().expect("it was found above");
+        let track = publisher.track_mut(source).expect("it was found above");
         if glimpse.key_frame_start {
             track.encodings[encoding].gate.key_frame();
         }
@@ -414,15 +431,16 @@ impl Room {
         if source == Source::Microphone
             && let Some(level) = header.ext_vals.audio_level
         {
-            member.voice.heard(level.unsigned_abs(), now);
+            publisher.voice.heard(level.unsigned_abs(), now);
         }
+        let captured = publisher.clock.captured(report, header.timestamp, clock_rate, now);
         let origin = Origin { member: seat, source };
         self.arrived.push(Packet {
             origin,
             stream: Stream { encoding, ssrc },
             seq: *packet.seq_no,
             timestamp: header.timestamp,
-            captured: member.clock.captured(report, header.timestamp, clock_rate, now),
+            captured,
             marker: header.marker,
             level: header.ext_vals.audio_level,
             voice: header.ext_vals.voice_activity,
@@ -467,8 +485,9 @@ impl Room {
                 }
             }
             PeerEvent::SenderReport { stream, ntp, timestamp, received_at } => {
-                member.clock.note(ntp, received_at);
-                let encoding = member
+                let publisher = self.publisher_mut(seat);
+                publisher.clock.note(ntp, received_at);
+                let encoding = publisher
                     .track_by_mid(stream.mid)
                     .and_then(|track| track.encodings.iter_mut().find(|encoding| encoding.rid == stream.rid));
                 if let Some(encoding) = encoding {
@@ -478,8 +497,8 @@ impl Room {
             PeerEvent::Estimate(_) => {}
             PeerEvent::Peer(stats) => member.gauge.peer(stats),
             PeerEvent::Ingress(stats) => {
-                if let Some(source) = member.track_by_mid(stats.mid).map(|track| track.source) {
-                    member.gauge.ingress(&stats, source);
+                if let Some(source) = self.publisher_mut(seat).track_by_mid(stats.mid).map(|track| track.source) {
+                    self.member_mut(seat).gauge.ingress(&stats, source);
                 }
             }
             PeerEvent::Egress(stats) => {
@@ -504,8 +523,8 @@ impl Room {
     /// Asks again where no key frame came, and for what was held back.
     fn repeat_key_frames(&mut self, turn: &mut Turn<'_>) {
         let mut soonest = None;
-        for (seat, member) in self.seats.iter_mut().enumerate() {
-            for track in member.iter_mut().flat_map(|member| member.tracks.iter_mut().flatten()) {
+        for (seat, publisher) in self.publishers.iter_mut().enumerate() {
+            for track in publisher.iter_mut().flat_map(|publisher| publisher.tracks.iter_mut().flatten()) {
                 let (mid, flowing) = (track.mid, track.is_flowing());
                 for encoding in &mut track.encodings {
                     if !flowing {
@@ -570,13 +589,13 @@ impl Room {
     /// A few times a second: who is how loud, what ceased to flow, which encodings are the best.
     fn tick(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now;
-        let mut volumes = Vec::with_capacity(self.seats.len());
-        for member in self.seats.iter_mut().flatten() {
-            volumes.push((member.id, member.voice.read(now)));
-            for track in member.tracks.iter_mut().flatten() {
+        let mut volumes = Vec::with_capacity(self.publishers.len());
+        for publisher in self.publishers.iter_mut().flatten() {
+            volumes.push((publisher.id, publisher.voice.read(now)));
+            for track in publisher.tracks.iter_mut().flatten() {
                 if track.fell_silent(turn.settings.silent_after, now) {
                     self.assignment = Assignment::Due;
-                    let report = Report::Flowing { peer: member.id, source: track.source, flowing: false };
+                    let report = Report::Flowing { peer: publisher.id, source: track.source, flowing: false };
                     turn.outbox.reports.push_back(report);
                 }
             }
@@ -588,12 +607,11 @@ impl Room {
         if self.assignment == Assignment::Scarce {
             self.assignment = Assignment::Due;
         }
-        let layered: Vec<Origin> = self
-            .members()
-            .flat_map(|(member, m)| m.tracks.iter().flatten().map(move |track| (member, track)))
-            .filter(|(_, track)| track.encodings.len() > 1)
-            .map(|(member, track)| Origin { member, source: track.source })
-            .collect();
+        let tracks = |(member, publisher): (usize, &Publisher)| {
+            let layered = publisher.tracks.iter().flatten().filter(|track| track.encodings.len() > 1);
+            layered.map(|track| Origin { member, source: track.source }).collect::<Vec<_>>()
+        };
+        let layered: Vec<Origin> = self.publishers().flat_map(tracks).collect();
         for origin in layered {
             self.show_to_receivers(origin, now);
         }
@@ -608,6 +626,7 @@ impl Room {
     fn remove_ended(&mut self, turn: &mut Turn<'_>) {
         for seat in std::mem::take(&mut self.ended) {
             let Some(member) = self.seats[seat].take() else { continue };
+            self.publishers[seat] = None;
             self.timers.clear(seat);
             // A member's counts outlive it.
             member.gauge.repairs().add_to(&mut turn.outbox.counts);
@@ -637,7 +656,8 @@ impl Room {
         let aimed = &self.seats[seat].as_ref().expect("a member is aimed").slots[slot];
         let Some(showing) = aimed.showing().filter(|showing| showing.open).copied() else { return };
         let present = aimed.switch.target();
-        let track = self.seats[showing.origin.member].as_ref().and_then(|member| member.track(showing.origin.source));
+        let origin = showing.origin;
+        let track = self.publishers[origin.member].as_ref().and_then(|publisher| publisher.track(origin.source));
         if let Some(target) = track.and_then(|track| track.select(present, now)) {
             self.member_mut(seat).slots[slot].switch.aim(Some(target));
         }
@@ -669,11 +689,11 @@ impl Room {
     }
 
     fn want_key_frame(&mut self, origin: Origin, encoding: usize, now: Instant) {
-        let Some(member) = &mut self.seats[origin.member] else { return };
-        if member.is_muted(origin.source) {
+        let Some(publisher) = &mut self.publishers[origin.member] else { return };
+        if publisher.is_muted(origin.source) {
             return;
         }
-        let Some(track) = member.tracks[origin.source as usize].as_mut() else { return };
+        let Some(track) = publisher.track_mut(origin.source) else { return };
         let Some(encoding) = track.encodings.get_mut(encoding) else { return };
         if encoding.gate.want(now) {
             self.asks.push((origin.member, StreamName { mid: track.mid, rid: encoding.rid }));
