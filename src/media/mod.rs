@@ -7,6 +7,7 @@ mod assign;
 pub mod command;
 pub mod demux;
 pub mod export;
+mod intake;
 pub mod io;
 pub mod keyframe;
 pub mod member;

@@ -9,7 +9,6 @@ use std::time::Instant;
 
 use str0m::bwe::Bitrate;
 use str0m::media::MediaKind;
-use str0m::rtp::RtpPacket;
 
 use super::Settings;
 use super::command::{Permissions, SlotWish};
@@ -17,15 +16,12 @@ use super::demux::Names;
 use super::export::ShardSnapshot;
 use super::member::{Link, Member};
 use super::negotiate::Plan;
-use super::payload::Glimpse;
-use super::peer::{Datagram, Drain, Identity, Peer, PeerEvent, Refusal, StreamName, Unanswered};
-use super::publish::SenderReport;
+use super::peer::{Datagram, Drain, Identity, Peer, Refusal, StreamName, Unanswered};
 use super::publisher::Publisher;
 use super::report::{Connection, OfferError, PeerQuality, Report};
 use super::route::{Origin, Receiver, Routes};
 use super::slot::{Offered, Packet};
 use super::speaker::Voice;
-use super::switch::Stream;
 use super::timers::Timers;
 use crate::base::{PeerId, RoomKey, Source, Volume};
 
@@ -61,10 +57,10 @@ pub struct Room {
     pub(super) seats: Vec<Option<Member>>,
     /// What is sent, by the seats of those who send it.
     pub(super) publishers: Vec<Option<Publisher>>,
-    routes: Routes,
+    pub(super) routes: Routes,
     timers: Timers,
     /// What arrived in this turn, and whom it goes to.
-    arrived: Vec<Packet>,
+    pub(super) arrived: Vec<Packet>,
     pending: Vec<Pending>,
     /// Members that were changed without a drain, or whose drain is due.
     dirty: Vec<usize>,
@@ -302,7 +298,7 @@ impl Room {
         self.seats[seat].as_mut().expect("the shard's directory names members only")
     }
 
-    fn publisher_mut(&mut self, seat: usize) -> &mut Publisher {
+    pub(super) fn publisher_mut(&mut self, seat: usize) -> &mut Publisher {
         self.publishers[seat].as_mut().expect("every member is a publisher")
     }
 
@@ -319,13 +315,13 @@ impl Room {
     }
 
     /// The member is to be drained in this turn.
-    fn touch(&mut self, seat: usize) {
+    pub(super) fn touch(&mut self, seat: usize) {
         if !self.dirty.contains(&seat) {
             self.dirty.push(seat);
         }
     }
 
-    fn end(&mut self, seat: usize) {
+    pub(super) fn end(&mut self, seat: usize) {
         if !self.ended.contains(&seat) {
             self.ended.push(seat);
         }
@@ -373,141 +369,6 @@ impl Room {
         let Some(member) = &self.seats[seat] else { return };
         let silence = member.silence_at(settings.down_after, settings.close_after);
         self.timers.set(seat, member.peer.deadline().min(silence));
-    }
-
-    /// Takes the packets and events of a drain of this member.
-    fn absorb(&mut self, seat: usize, turn: &mut Turn<'_>) {
-        let mut packets = std::mem::take(&mut turn.outbox.drain.packets);
-        for (stream, packet) in packets.drain(..) {
-            self.take_packet(seat, stream, packet, turn);
-        }
-        turn.outbox.drain.packets = packets;
-        let mut events = std::mem::take(&mut turn.outbox.drain.events);
-        for event in events.drain(..) {
-            self.take_event(seat, event, turn);
-        }
-        turn.outbox.drain.events = events;
-    }
-
-    fn take_packet(&mut self, seat: usize, stream: StreamName, packet: RtpPacket, turn: &mut Turn<'_>) {
-        let now = turn.now;
-        let counts = &mut turn.outbox.counts;
-        counts.rtp_in += 1;
-        let member = self.seats[seat].as_ref().expect("a drained member has a seat");
-        let params = member.peer.payload(packet.header.payload_type).copied();
-        let publisher = self.publisher_mut(seat);
-        let (Some(track), Some(params)) = (publisher.track_by_mid(stream.mid), params) else {
-            counts.drops.rejected += 1;
-            return;
-        };
-        let Some(encoding) = track.encoding(stream.rid, now) else {
-            counts.drops.rejected += 1;
-            return;
-        };
-        let Some(glimpse) = Glimpse::of(params.spec().codec, &packet.payload) else {
-            counts.drops.malformed += 1;
-            return;
-        };
-        let ssrc = *packet.header.ssrc;
-        let source = track.source;
-        let known = track.encodings[encoding].ssrc;
-        if track.arrived(encoding, ssrc, packet.payload.len(), now) {
-            let report = Report::Flowing { peer: publisher.id, source, flowing: true };
-            turn.outbox.reports.push_back(report);
-            self.assignment = Assignment::Due;
-        }
-        let publisher = self.publisher_mut(seat);
-        if publisher.is_muted(source) {
-            counts.drops.muted += 1;
-            return;
-        }
-        let track = publisher.track_mut(source).expect("it was found above");
-        if glimpse.key_frame_start {
-            track.encodings[encoding].gate.key_frame();
-        }
-        let report = track.encodings[encoding].report;
-        let header = &packet.header;
-        let clock_rate = params.spec().clock_rate.get();
-        if source == Source::Microphone
-            && let Some(level) = header.ext_vals.audio_level
-        {
-            publisher.voice.heard(level.unsigned_abs(), now);
-        }
-        let captured = publisher.clock.captured(report, header.timestamp, clock_rate, now);
-        let origin = Origin { member: seat, source };
-        self.arrived.push(Packet {
-            origin,
-            stream: Stream { encoding, ssrc },
-            seq: *packet.seq_no,
-            timestamp: header.timestamp,
-            captured,
-            marker: header.marker,
-            level: header.ext_vals.audio_level,
-            voice: header.ext_vals.voice_activity,
-            orientation: header.ext_vals.video_orientation,
-            params,
-            glimpse,
-            payload: packet.payload,
-        });
-        if known != ssrc {
-            self.new_stream(origin, glimpse.key_frame_start, now);
-        }
-    }
-
-    /// A stream began, or began anew.
-    fn new_stream(&mut self, origin: Origin, key_frame_start: bool, now: Instant) {
-        if !key_frame_start {
-            return self.show_to_receivers(origin, now);
-        }
-        for Receiver { member, slot } in self.routes.receivers(origin).to_vec() {
-            self.aim(member, slot, now);
-        }
-    }
-
-    fn take_event(&mut self, seat: usize, event: PeerEvent, turn: &mut Turn<'_>) {
-        let Some(member) = &mut self.seats[seat] else { return };
-        match event {
-            PeerEvent::Connected => {
-                member.link = Link::Up;
-                let peer = member.id;
-                turn.outbox.reports.push_back(Report::Connection { peer, state: Connection::Connected });
-                for slot in 0..self.member_mut(seat).slots.len() {
-                    self.show(seat, slot, turn.now);
-                }
-            }
-            PeerEvent::Closed => self.end(seat),
-            PeerEvent::KeyFrameWanted(mid) => {
-                turn.outbox.counts.keyframe_requests_received += 1;
-                let shown = member.slots.iter().find(|slot| slot.mid == mid && slot.is_open());
-                let wanted = shown.and_then(|slot| Some((slot.showing()?.origin, slot.switch.target()?)));
-                if let Some((origin, encoding)) = wanted {
-                    self.want_key_frame(origin, encoding, turn.now);
-                }
-            }
-            PeerEvent::SenderReport { stream, ntp, timestamp, received_at } => {
-                let publisher = self.publisher_mut(seat);
-                publisher.clock.note(ntp, received_at);
-                let encoding = publisher
-                    .track_by_mid(stream.mid)
-                    .and_then(|track| track.encodings.iter_mut().find(|encoding| encoding.rid == stream.rid));
-                if let Some(encoding) = encoding {
-                    encoding.report = Some(SenderReport { ntp, timestamp });
-                }
-            }
-            PeerEvent::Estimate(_) => {}
-            PeerEvent::Peer(stats) => member.gauge.peer(stats),
-            PeerEvent::Ingress(stats) => {
-                if let Some(source) = self.publisher_mut(seat).track_by_mid(stats.mid).map(|track| track.source) {
-                    self.member_mut(seat).gauge.ingress(&stats, source);
-                }
-            }
-            PeerEvent::Egress(stats) => {
-                if let Some(slot) = member.slots.iter_mut().find(|slot| slot.mid == stats.mid) {
-                    let (written, holes) = (slot.written, slot.take_holes());
-                    member.gauge.egress(&stats, written, holes, slot.kind.is_video());
-                }
-            }
-        }
     }
 
     fn ask_key_frames(&mut self, turn: &mut Turn<'_>) {
@@ -652,7 +513,7 @@ impl Room {
     }
 
     /// Points an open slot at the encoding it should show.
-    fn aim(&mut self, seat: usize, slot: usize, now: Instant) {
+    pub(super) fn aim(&mut self, seat: usize, slot: usize, now: Instant) {
         let aimed = &self.seats[seat].as_ref().expect("a member is aimed").slots[slot];
         let Some(showing) = aimed.showing().filter(|showing| showing.open).copied() else { return };
         let present = aimed.switch.target();
@@ -664,7 +525,7 @@ impl Room {
     }
 
     /// Aims, and asks for the key frame that the slot needs to begin.
-    fn show(&mut self, seat: usize, slot: usize, now: Instant) {
+    pub(super) fn show(&mut self, seat: usize, slot: usize, now: Instant) {
         self.aim(seat, slot, now);
         let slot = &self.member_mut(seat).slots[slot];
         if let (Some(showing), Some(encoding)) =
@@ -674,21 +535,21 @@ impl Room {
         }
     }
 
-    fn show_to_receivers(&mut self, origin: Origin, now: Instant) {
+    pub(super) fn show_to_receivers(&mut self, origin: Origin, now: Instant) {
         for Receiver { member, slot } in self.routes.receivers(origin).to_vec() {
             self.show(member, slot, now);
         }
     }
 
     /// What the origin sent so far is no base for what follows.
-    fn restart_receivers(&mut self, origin: Origin, now: Instant) {
+    pub(super) fn restart_receivers(&mut self, origin: Origin, now: Instant) {
         for Receiver { member, slot } in self.routes.receivers(origin).to_vec() {
             self.member_mut(member).slots[slot].switch.restart();
         }
         self.show_to_receivers(origin, now);
     }
 
-    fn want_key_frame(&mut self, origin: Origin, encoding: usize, now: Instant) {
+    pub(super) fn want_key_frame(&mut self, origin: Origin, encoding: usize, now: Instant) {
         let Some(publisher) = &mut self.publishers[origin.member] else { return };
         if publisher.is_muted(origin.source) {
             return;

@@ -1,0 +1,159 @@
+//! What a drained member brought: packets become the room's to forward, events change what is known of it.
+
+use std::time::Instant;
+
+use str0m::rtp::RtpPacket;
+
+use super::member::Link;
+use super::payload::Glimpse;
+use super::peer::{PeerEvent, StreamName};
+use super::publish::SenderReport;
+use super::report::{Connection, Report};
+use super::room::{Assignment, Room, Turn};
+use super::route::{Origin, Receiver};
+use super::slot::Packet;
+use super::switch::Stream;
+use crate::base::Source;
+
+impl Room {
+    /// Takes the packets and events of a drain of this member.
+    pub(super) fn absorb(&mut self, seat: usize, turn: &mut Turn<'_>) {
+        let mut packets = std::mem::take(&mut turn.outbox.drain.packets);
+        for (stream, packet) in packets.drain(..) {
+            self.take_packet(seat, stream, packet, turn);
+        }
+        turn.outbox.drain.packets = packets;
+        let mut events = std::mem::take(&mut turn.outbox.drain.events);
+        for event in events.drain(..) {
+            self.take_event(seat, event, turn);
+        }
+        turn.outbox.drain.events = events;
+    }
+
+    fn take_packet(&mut self, seat: usize, stream: StreamName, packet: RtpPacket, turn: &mut Turn<'_>) {
+        let now = turn.now;
+        let counts = &mut turn.outbox.counts;
+        counts.rtp_in += 1;
+        let member = self.seats[seat].as_ref().expect("a drained member has a seat");
+        let params = member.peer.payload(packet.header.payload_type).copied();
+        let publisher = self.publisher_mut(seat);
+        let (Some(track), Some(params)) = (publisher.track_by_mid(stream.mid), params) else {
+            counts.drops.rejected += 1;
+            return;
+        };
+        let Some(encoding) = track.encoding(stream.rid, now) else {
+            counts.drops.rejected += 1;
+            return;
+        };
+        let Some(glimpse) = Glimpse::of(params.spec().codec, &packet.payload) else {
+            counts.drops.malformed += 1;
+            return;
+        };
+        let ssrc = *packet.header.ssrc;
+        let source = track.source;
+        let known = track.encodings[encoding].ssrc;
+        if track.arrived(encoding, ssrc, packet.payload.len(), now) {
+            let report = Report::Flowing { peer: publisher.id, source, flowing: true };
+            turn.outbox.reports.push_back(report);
+            self.assignment = Assignment::Due;
+        }
+        let publisher = self.publisher_mut(seat);
+        if publisher.is_muted(source) {
+            counts.drops.muted += 1;
+            return;
+        }
+        let track = publisher.track_mut(source).expect("it was found above");
+        let report = track.encodings[encoding].report;
+        let header = &packet.header;
+        let clock_rate = params.spec().clock_rate.get();
+        if source == Source::Microphone
+            && let Some(level) = header.ext_vals.audio_level
+        {
+            publisher.voice.heard(level.unsigned_abs(), now);
+        }
+        let captured = publisher.clock.captured(report, header.timestamp, clock_rate, now);
+        let packet = Packet {
+            origin: Origin { member: seat, source },
+            stream: Stream { encoding, ssrc },
+            seq: *packet.seq_no,
+            timestamp: header.timestamp,
+            captured,
+            marker: header.marker,
+            level: header.ext_vals.audio_level,
+            voice: header.ext_vals.voice_activity,
+            orientation: header.ext_vals.video_orientation,
+            params,
+            glimpse,
+            payload: packet.payload,
+        };
+        self.take(packet, known, now);
+    }
+
+    /// A packet is to be forwarded at the end of the turn. `known`: the SSRC that its encoding had before it.
+    fn take(&mut self, packet: Packet, known: u32, now: Instant) {
+        let (origin, stream, key_frame_start) = (packet.origin, packet.stream, packet.glimpse.key_frame_start);
+        self.arrived.push(packet);
+        if key_frame_start && let Some(track) = self.publisher_mut(origin.member).track_mut(origin.source) {
+            track.encodings[stream.encoding].gate.key_frame();
+        }
+        if known != stream.ssrc {
+            self.new_stream(origin, key_frame_start, now);
+        }
+    }
+
+    /// A stream began, or began anew.
+    fn new_stream(&mut self, origin: Origin, key_frame_start: bool, now: Instant) {
+        if !key_frame_start {
+            return self.show_to_receivers(origin, now);
+        }
+        for Receiver { member, slot } in self.routes.receivers(origin).to_vec() {
+            self.aim(member, slot, now);
+        }
+    }
+
+    fn take_event(&mut self, seat: usize, event: PeerEvent, turn: &mut Turn<'_>) {
+        let Some(member) = &mut self.seats[seat] else { return };
+        match event {
+            PeerEvent::Connected => {
+                member.link = Link::Up;
+                let peer = member.id;
+                turn.outbox.reports.push_back(Report::Connection { peer, state: Connection::Connected });
+                for slot in 0..self.member_mut(seat).slots.len() {
+                    self.show(seat, slot, turn.now);
+                }
+            }
+            PeerEvent::Closed => self.end(seat),
+            PeerEvent::KeyFrameWanted(mid) => {
+                turn.outbox.counts.keyframe_requests_received += 1;
+                let shown = member.slots.iter().find(|slot| slot.mid == mid && slot.is_open());
+                let wanted = shown.and_then(|slot| Some((slot.showing()?.origin, slot.switch.target()?)));
+                if let Some((origin, encoding)) = wanted {
+                    self.want_key_frame(origin, encoding, turn.now);
+                }
+            }
+            PeerEvent::SenderReport { stream, ntp, timestamp, received_at } => {
+                let publisher = self.publisher_mut(seat);
+                publisher.clock.note(ntp, received_at);
+                let encoding = publisher
+                    .track_by_mid(stream.mid)
+                    .and_then(|track| track.encodings.iter_mut().find(|encoding| encoding.rid == stream.rid));
+                if let Some(encoding) = encoding {
+                    encoding.report = Some(SenderReport { ntp, timestamp });
+                }
+            }
+            PeerEvent::Estimate(_) => {}
+            PeerEvent::Peer(stats) => member.gauge.peer(stats),
+            PeerEvent::Ingress(stats) => {
+                if let Some(source) = self.publisher_mut(seat).track_by_mid(stats.mid).map(|track| track.source) {
+                    self.member_mut(seat).gauge.ingress(&stats, source);
+                }
+            }
+            PeerEvent::Egress(stats) => {
+                if let Some(slot) = member.slots.iter_mut().find(|slot| slot.mid == stats.mid) {
+                    let (written, holes) = (slot.written, slot.take_holes());
+                    member.gauge.egress(&stats, written, holes, slot.kind.is_video());
+                }
+            }
+        }
+    }
+}
