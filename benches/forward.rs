@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 
 use callisto::base::{Mid, PeerId, RoomKey, Source};
 use callisto::media::command::Permissions;
-use callisto::media::io::Plane;
+use callisto::media::io::bind::Addresses;
 use callisto::media::io::udp::Socket;
+use callisto::media::io::{Plane, Ports};
 use callisto::media::{Command, Report, Settings};
 use str0m::change::SdpAnswer;
 use str0m::media::{Direction, MediaKind};
@@ -271,7 +272,7 @@ fn tell(plane: &Plane, report: &Report) {
 
 fn forward(receivers: usize, pattern: Pattern, options: &Options) -> Measured {
     let (sender, mut reports) = channel(4096);
-    let plane = Plane::start(Settings::default(), 0, 1, sender).expect("a media plane");
+    let plane = Plane::start(Settings::default(), Ports::default(), 1, sender).expect("a media plane");
     let clock = ThreadClock::find("media-0");
     let epoch = Instant::now();
     let mut publisher = Client::new(true);
@@ -378,7 +379,8 @@ fn encrypt_and_send(addresses: &[SocketAddr], pattern: Pattern, seconds: u64) ->
     let provider = str0m::crypto::from_feature_flags();
     let factory = provider.srtp_provider.aead_aes_128_gcm();
     let mut ciphers: Vec<_> = (0..addresses.len()).map(|n| factory.create_cipher([n as u8; 16], true)).collect();
-    let mut socket = Socket::bind(&["127.0.0.1".parse().expect("an address")], 0).expect("a socket");
+    let mut socket = Socket::bind(&Addresses { told: vec!["127.0.0.1".parse().expect("an address")], bound: None }, 0)
+        .expect("a socket");
     let source = socket.candidates()[0];
     let payload = vec![7; PAYLOAD];
     let mut datagrams = Vec::new();

@@ -29,7 +29,7 @@ use crate::control::{Answer, Denial, Input, Message, OperationId, Reply, Restore
 use crate::event::{Event, TelemetryEnvelope};
 use crate::ledger::io::{Health, Store, Told, Writer, WriterHandle, WriterNews};
 use crate::ledger::{self, Append};
-use crate::media::io::Plane;
+use crate::media::io::{Plane, Ports, interface};
 use crate::media::{self, Command, Report, ShardSnapshot, Thresholds};
 use crate::metrics::{DeliveryResult, Metrics};
 use crate::signal::io::registry::Registry;
@@ -399,6 +399,7 @@ fn start_plane(config: &Config, reports: mpsc::Sender<Report>) -> anyhow::Result
     };
     let settings = media::Settings {
         addresses: media_addresses(config)?,
+        bind: config.media.bind,
         loudest: config.media.loudest,
         max_peers: config.media.max_peers_per_shard,
         volume_interval: config.telemetry.volume_interval,
@@ -412,23 +413,16 @@ fn start_plane(config: &Config, reports: mpsc::Sender<Report>) -> anyhow::Result
         down_after: config.quality.down_after,
         ..media::Settings::default()
     };
-    Plane::start(settings, config.media.udp_port, shards, reports).context("media cannot be served")
+    let ports = Ports { udp: config.media.udp_port, tcp: config.media.tcp_port };
+    Plane::start(settings, ports, shards, reports).context("media cannot be served")
 }
 
-/// The configured addresses, or those of the interfaces; this machine's own when it has no other.
+/// The configured addresses, or those of the interfaces.
 fn media_addresses(config: &Config) -> anyhow::Result<Vec<IpAddr>> {
     if !config.media.address.is_empty() {
         return Ok(config.media.address.clone());
     }
-    let interfaces = if_addrs::get_if_addrs().context("the network interfaces cannot be listed")?;
-    let usable = |address: &IpAddr| match address {
-        IpAddr::V4(v4) => !v4.is_link_local(),
-        IpAddr::V6(v6) => !v6.is_unicast_link_local(),
-    };
-    let mut addresses: Vec<IpAddr> = interfaces.iter().map(if_addrs::Interface::ip).filter(usable).collect();
-    addresses.sort_by_key(IpAddr::is_loopback);
-    addresses.dedup();
-    Ok(addresses)
+    interface::addresses().context("the network interfaces cannot be listed")
 }
 
 fn settings(config: &Config, shards: usize) -> Settings {
@@ -512,7 +506,9 @@ fn serve(listener: TcpListener, routes: Router) -> tokio::task::JoinHandle<()> {
 fn announce(public: &TcpListener, admin: &TcpListener, plane: &Plane) -> anyhow::Result<()> {
     let (public, admin) = (public.local_addr()?, admin.local_addr()?);
     let udp: Vec<String> = plane.udp_addresses().iter().map(ToString::to_string).collect();
-    println!("{}", json!({"listening": {"public": public.to_string(), "admin": admin.to_string(), "udp": udp}}));
+    let tcp = plane.tcp_addresses().first().map(ToString::to_string);
+    let listening = json!({"public": public.to_string(), "admin": admin.to_string(), "udp": udp, "tcp": tcp});
+    println!("{}", json!({ "listening": listening }));
     let reach = |address: SocketAddr| match address.ip().is_unspecified() {
         true => format!("localhost:{}", address.port()),
         false => address.to_string(),

@@ -79,9 +79,12 @@ pub struct Media {
     /// The addresses clients reach this machine at; empty: those of its interfaces.
     #[serde(with = "text::addresses")]
     pub address: Vec<IpAddr>,
+    /// The machine's own address that the ports are bound to; `None`: one of `address`, or all.
+    #[serde(with = "text::maybe_address")]
+    pub bind: Option<IpAddr>,
     /// The first shard's UDP port; shard n has `udp_port + n`; 0: any free ports.
     pub udp_port: u16,
-    /// Kept for media over TCP, which is not served yet.
+    /// Media over TCP, of all shards; 0: a free one.
     pub tcp_port: u16,
     /// 0: one for each core.
     pub shards: usize,

@@ -55,6 +55,20 @@ pub mod addresses {
     }
 }
 
+/// "" or one address.
+pub mod maybe_address {
+    use std::net::IpAddr;
+
+    use super::*;
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<IpAddr>, D::Error> {
+        match String::deserialize(d)?.as_str() {
+            "" => Ok(None),
+            text => text.parse().map(Some).map_err(|_| Error::custom(format!("{text:?} is no IP address"))),
+        }
+    }
+}
+
 pub fn at_least_one<'de, D: Deserializer<'de>>(d: D) -> Result<usize, D::Error> {
     at_least(d, 1)
 }

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
+use str0m::net::Protocol;
+
 use super::shard::Seat;
 
 /// Addresses one peer may be reached at; more than a phone that changes networks needs at once.
@@ -17,6 +19,8 @@ const STUN_USERNAME: u16 = 0x0006;
 #[derive(Debug, Default)]
 pub struct Demux {
     by_address: HashMap<SocketAddr, Seat>,
+    /// A TCP port is another thing than the UDP port of the same number.
+    by_stream: HashMap<SocketAddr, Seat>,
     by_ufrag: HashMap<String, Seat>,
 }
 
@@ -30,25 +34,38 @@ pub enum Found {
     Nobody,
 }
 
+/// The other end of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Remote {
+    pub proto: Protocol,
+    pub address: SocketAddr,
+}
+
 /// The names one peer is found by.
 #[derive(Debug, Default)]
 pub struct Names {
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<Remote>,
     ufrag: String,
 }
 
 impl Demux {
     /// A check is found by the name it carries even from a known address: an address can pass from one peer to another.
-    pub fn find(&self, source: SocketAddr, datagram: &[u8]) -> Found {
+    pub fn find(&self, source: Remote, datagram: &[u8]) -> Found {
         if let Some(ufrag) = checked_ufrag(datagram) {
             return self.by_ufrag.get(ufrag).map_or(Found::Nobody, |seat| Found::Check(*seat));
         }
-        self.by_address.get(&source).map_or(Found::Nobody, |seat| Found::Address(*seat))
+        self.seat_at(source).map_or(Found::Nobody, Found::Address)
+    }
+
+    /// Whose address it is.
+    pub fn seat_at(&self, source: Remote) -> Option<Seat> {
+        let map = if source.proto == Protocol::Udp { &self.by_address } else { &self.by_stream };
+        map.get(&source.address).copied()
     }
 
     /// The peer proved that it is at this address.
-    pub fn learn(&mut self, source: SocketAddr, seat: Seat, names: &mut Names) {
-        if self.by_address.insert(source, seat) == Some(seat) {
+    pub fn learn(&mut self, source: Remote, seat: Seat, names: &mut Names) {
+        if self.map(source.proto).insert(source.address, seat) == Some(seat) {
             return;
         }
         if names.addresses.len() == MAX_ADDRESSES {
@@ -75,15 +92,19 @@ impl Demux {
     }
 
     /// Another peer may have the address by now.
-    fn unlearn(&mut self, address: SocketAddr, seat: Seat) {
-        if self.by_address.get(&address) == Some(&seat) {
-            self.by_address.remove(&address);
+    fn unlearn(&mut self, remote: Remote, seat: Seat) {
+        if self.seat_at(remote) == Some(seat) {
+            self.map(remote.proto).remove(&remote.address);
         }
+    }
+
+    fn map(&mut self, proto: Protocol) -> &mut HashMap<SocketAddr, Seat> {
+        if proto == Protocol::Udp { &mut self.by_address } else { &mut self.by_stream }
     }
 }
 
 /// The receiver's ufrag in a STUN binding request (RFC 8489, 5 and 14.3; RFC 8445, 7.2.2: `receiver:sender`). `None` for anything else.
-fn checked_ufrag(datagram: &[u8]) -> Option<&str> {
+pub fn checked_ufrag(datagram: &[u8]) -> Option<&str> {
     if datagram.len() < STUN_HEADER || datagram[..2] != STUN_BINDING_REQUEST || datagram[4..8] != STUN_MAGIC {
         return None;
     }
@@ -118,8 +139,12 @@ mod tests {
         datagram
     }
 
-    fn address(port: u16) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], port))
+    fn address(port: u16) -> Remote {
+        Remote { proto: Protocol::Udp, address: SocketAddr::from(([127, 0, 0, 1], port)) }
+    }
+
+    fn stream(port: u16) -> Remote {
+        Remote { proto: Protocol::Tcp, ..address(port) }
     }
 
     #[test]
@@ -135,6 +160,19 @@ mod tests {
         demux.forget(ALICE, &alice);
         assert_eq!(demux.find(address(1), &[0x80, 111, 0, 0]), Found::Nobody);
         assert_eq!(demux.find(address(1), &check("alic:xyz")), Found::Nobody);
+    }
+
+    #[test]
+    fn a_tcp_port_is_not_the_udp_port_of_its_number() {
+        let mut demux = Demux::default();
+        let (mut alice, mut bob) = (Names::default(), Names::default());
+        demux.learn(address(1), ALICE, &mut alice);
+        demux.learn(stream(1), BOB, &mut bob);
+        assert_eq!(demux.find(address(1), &[22]), Found::Address(ALICE));
+        assert_eq!(demux.find(stream(1), &[22]), Found::Address(BOB));
+        demux.forget(BOB, &bob);
+        assert_eq!(demux.find(stream(1), &[22]), Found::Nobody);
+        assert_eq!(demux.find(address(1), &[22]), Found::Address(ALICE));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod assign;
 pub mod command;
+mod congestion;
 pub mod demux;
 pub mod export;
 mod intake;
@@ -33,6 +34,7 @@ pub mod speaker;
 pub mod switch;
 pub mod telemetry;
 pub mod timers;
+mod ufrag;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -47,6 +49,8 @@ pub use report::{Cause, Connection, Direction, EncodingState, OfferError, PeerQu
 pub struct Settings {
     /// The addresses clients reach this machine at; each becomes an ICE candidate with the shard's own port.
     pub addresses: Vec<IpAddr>,
+    /// The machine's own address that the ports are bound to; `None`: one of `addresses`, or all it has.
+    pub bind: Option<IpAddr>,
     /// With more speakers than audio slots, how many of the loudest are forwarded.
     pub loudest: usize,
     /// Peers one shard serves.
@@ -71,6 +75,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             addresses: vec![IpAddr::from([127, 0, 0, 1])],
+            bind: None,
             loudest: 4,
             max_peers: 1000,
             max_media_lines: 64,

@@ -11,10 +11,13 @@ use str0m::change::SdpOffer;
 use str0m::config::DtlsCert;
 use str0m::format::{CodecConfig, PayloadParams};
 use str0m::media::{KeyframeRequestKind, Mid, Pt, Rid};
-use str0m::net::{Protocol, Receive, Transmit};
+use str0m::net::{Protocol, Receive, TcpType, Transmit};
 use str0m::rtp::{Extension, ExtensionMap, RtpPacket, RtpWrite, Ssrc};
 use str0m::stats::{MediaEgressStats, MediaIngressStats, PeerStats};
-use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig, RtcError};
+use str0m::{Candidate, Event, IceCreds, Input, Output, Rtc, RtcConfig, RtcError};
+
+use super::demux::Remote;
+use super::ufrag;
 
 /// Timeouts this near are served at once: the pacer sends one packet a timeout. Longer lets bursts through unpaced.
 const PACING_SLACK: Duration = Duration::from_micros(500);
@@ -35,12 +38,23 @@ const RTX_SHARE: f32 = 0.25;
 /// SSRCs of a peer whose track is remembered. A sender that uses more is looked up again for each packet.
 const KNOWN_SSRCS: usize = 32;
 
+/// A client that has not renewed its consent for so long is sent nothing (RFC 7675, 5.1). Its checks are its consent: an ICE-lite
+/// server sends none of its own.
+const CONSENT: Duration = Duration::from_secs(30);
+
+/// A STUN binding success response (RFC 8489, 5), which answers a check that proved its integrity.
+const STUN_BINDING_SUCCESS: [u8; 2] = [0x01, 0x01];
+
 /// What all peers of a shard are made with.
 #[derive(Debug, Clone)]
 pub struct Identity {
     pub certificate: DtlsCert,
-    /// Where clients reach this shard.
+    /// The shard's number, which the ICE names of its peers carry.
+    pub shard: usize,
+    /// Where clients reach this shard over UDP.
     pub addresses: Vec<SocketAddr>,
+    /// Where they reach it over TCP.
+    pub stream_addresses: Vec<SocketAddr>,
     /// How often a peer's statistics are drawn up.
     pub stats_interval: Duration,
 }
@@ -55,10 +69,17 @@ impl Identity {
 /// A datagram from the network.
 #[derive(Debug, Clone, Copy)]
 pub struct Datagram<'a> {
+    pub proto: Protocol,
     pub source: SocketAddr,
     /// The one of our addresses it was sent to.
     pub destination: SocketAddr,
     pub contents: &'a [u8],
+}
+
+impl Datagram<'_> {
+    pub fn remote(&self) -> Remote {
+        Remote { proto: self.proto, address: self.source }
+    }
 }
 
 /// Why a peer did not take a datagram.
@@ -124,18 +145,25 @@ pub struct Peer {
     /// The latest time the connection was told; it never goes back.
     clock: Instant,
     deadline: Instant,
+    /// Nothing but answers to checks is sent after this.
+    consent_until: Instant,
+    shard: usize,
     known: Vec<(Ssrc, StreamName)>,
 }
 
 impl Peer {
     /// `estimate`: the first guess of the bandwidth to the client; `None` sends unpaced and estimates nothing.
     pub fn new(identity: &Identity, estimate: Option<Bitrate>, now: Instant) -> Self {
-        let mut rtc = config(identity).enable_bwe(estimate).build(now);
-        for address in &identity.addresses {
-            let candidate = Candidate::host(*address, "udp").expect("a bound address makes a candidate");
-            rtc.add_local_candidate(candidate);
+        let credentials = named(IceCreds::new(), identity.shard);
+        let mut rtc = config(identity).set_local_ice_credentials(credentials).enable_bwe(estimate).build(now);
+        let over_udp = identity.addresses.iter().map(|address| Candidate::builder().udp().host(*address).build());
+        // RFC 6544, 4.5: the server waits for the connection.
+        let passive =
+            |address: &SocketAddr| Candidate::builder().tcp().host(*address).tcptype(TcpType::Passive).build();
+        for candidate in over_udp.chain(identity.stream_addresses.iter().map(passive)) {
+            rtc.add_local_candidate(candidate.expect("a bound address makes a candidate"));
         }
-        Self { rtc, clock: now, deadline: now, known: Vec::new() }
+        Self { rtc, clock: now, deadline: now, consent_until: now, shard: identity.shard, known: Vec::new() }
     }
 
     /// When the connection wants [`Peer::run_to`] next.
@@ -158,7 +186,21 @@ impl Peer {
         }));
         let answer = answered.map_err(|_| Unanswered::Broken("it contradicts itself".into()))??;
         self.known.clear();
-        Ok(answer.to_sdp_string())
+        Ok(self.name(answer.to_sdp_string()))
+    }
+
+    /// An ICE restart gave the peer a name of the library's: it gets one that says where it is served.
+    fn name(&mut self, answer: String) -> String {
+        let mut api = self.rtc.direct_api();
+        let credentials = api.local_ice_credentials();
+        if ufrag::shard_of(&credentials.ufrag) == Some(self.shard) {
+            return answer;
+        }
+        let old = credentials.ufrag.clone();
+        let fresh = named(credentials, self.shard);
+        let answer = answer.replace(&old, &fresh.ufrag);
+        api.set_local_ice_credentials(fresh);
+        answer
     }
 
     /// The SSRC a slot's packets leave with; `None` when the m-line does not send.
@@ -192,8 +234,8 @@ impl Peer {
         now: Instant,
         drain: &mut Drain,
     ) -> Result<Result<(), Refusal>, Ended> {
-        let Datagram { source, destination, contents } = datagram;
-        let Ok(received) = Receive::new(Protocol::Udp, source, destination, contents) else {
+        let Datagram { proto, source, destination, contents } = datagram;
+        let Ok(received) = Receive::new(proto, source, destination, contents) else {
             return Ok(Err(Refusal::Malformed));
         };
         let input = Input::Receive(now.max(self.clock), received);
@@ -241,7 +283,11 @@ impl Peer {
         let mut timeouts = 0;
         loop {
             match self.rtc.poll_output().map_err(|error| ended(&error))? {
-                Output::Transmit(transmit) => drain.datagrams.push(transmit),
+                Output::Transmit(transmit) => {
+                    if self.may_send(&transmit.contents) {
+                        drain.datagrams.push(transmit);
+                    }
+                }
                 Output::Event(event) => self.note(event, drain),
                 Output::Timeout(_) if !self.rtc.is_alive() => return Err(Ended),
                 Output::Timeout(at) if at > now + PACING_SLACK => {
@@ -259,6 +305,14 @@ impl Peer {
                 }
             }
         }
+    }
+
+    /// The answer to a check renews the consent that everything else needs.
+    fn may_send(&mut self, contents: &[u8]) -> bool {
+        if contents.starts_with(&STUN_BINDING_SUCCESS) {
+            self.consent_until = self.clock + CONSENT;
+        }
+        self.clock < self.consent_until
     }
 
     fn note(&mut self, event: Event, drain: &mut Drain) {
@@ -301,6 +355,11 @@ impl Peer {
         self.known.push((ssrc, name));
         Some(name)
     }
+}
+
+/// The credentials with a name that says which shard they are of.
+fn named(credentials: IceCreds, shard: usize) -> IceCreds {
+    IceCreds { ufrag: ufrag::tagged(shard, &credentials.ufrag), ..credentials }
 }
 
 fn ended(error: &RtcError) -> Ended {

@@ -360,6 +360,26 @@ fn nothing_is_sent_for_long_to_a_peer_of_which_nothing_is_heard() {
     assert_eq!(world.clients[&1].received.len(), had, "consent is older than thirty seconds");
 }
 
+/// RFC 7675, 5.1: media that comes is no consent to be sent any.
+#[test]
+fn a_client_that_sends_media_but_no_checks_is_heard_and_not_answered() {
+    let mut world = call(2, 1);
+    world.run_for(ms(1000));
+    world.client(1).checks = false;
+    world.run_for(Duration::from_secs(31));
+    let address = world.clients[&1].address;
+    let (sent, heard) = (world.sent_to(address), world.clients[&2].received.len());
+    world.run_for(Duration::from_secs(10));
+    assert_eq!(world.sent_to(address), sent, "not a datagram");
+    assert!(world.clients[&2].received.len() > heard + 500, "what it sends is forwarded");
+    world.client(1).checks = true;
+    // Its own agent has given the path up by then.
+    let sdp = world.client(1).offer_ice_restart();
+    world.negotiate(1, sdp).unwrap();
+    let had = world.clients[&1].received.len();
+    world.run_until(Duration::from_secs(20), |world| world.clients[&1].received.len() > had + 100);
+}
+
 #[test]
 fn what_ceases_to_arrive_is_said_within_its_time() {
     let mut world = call(2, 1);

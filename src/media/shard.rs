@@ -9,7 +9,7 @@ use str0m::net::Transmit;
 
 use super::Settings;
 use super::command::Command;
-use super::demux::{Demux, Found};
+use super::demux::{Demux, Found, Remote};
 use super::export::ShardSnapshot;
 use super::peer::{Datagram, Identity, Refusal};
 use super::report::{Connection, OfferError, Report};
@@ -79,7 +79,8 @@ impl Shard {
         let counts = &mut self.outbox.counts;
         counts.datagrams_in += 1;
         counts.bytes_in += datagram.contents.len() as u64;
-        let found = self.demux.find(datagram.source, datagram.contents);
+        let remote = datagram.remote();
+        let found = self.demux.find(remote, datagram.contents);
         let (Found::Address(seat) | Found::Check(seat)) = found else {
             counts.drops.unknown_source += 1;
             return;
@@ -88,13 +89,18 @@ impl Shard {
         match taken {
             Some(Ok(())) if found == Found::Check(seat) => {
                 if let Some(names) = self.rooms.get_mut(seat.room).and_then(|room| room.names_mut(seat.member)) {
-                    self.demux.learn(datagram.source, seat, names);
+                    self.demux.learn(remote, seat, names);
                 }
             }
             Some(Err(Refusal::Malformed)) => self.outbox.counts.drops.malformed += 1,
             Some(Err(Refusal::Rejected)) => self.outbox.counts.drops.rejected += 1,
             Some(Ok(())) | None => {}
         }
+    }
+
+    /// Whether a peer has proved to be at the other end of this path, and is still here.
+    pub fn knows(&self, remote: Remote) -> bool {
+        self.demux.seat_at(remote).is_some()
     }
 
     /// Serves what is due and completes the turn.
@@ -267,7 +273,9 @@ mod tests {
     fn shard() -> Shard {
         let identity = Identity {
             certificate: Identity::generate_certificate().unwrap(),
+            shard: 0,
             addresses: vec!["10.9.9.9:7882".parse().unwrap()],
+            stream_addresses: Vec::new(),
             stats_interval: Settings::default().quality_interval,
         };
         Shard::new(0, Settings::default(), identity)

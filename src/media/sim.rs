@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::format::Codec;
 use str0m::media::{Direction, MediaKind, Mid as SdpMid, Simulcast, SimulcastLayer};
-use str0m::net::{Protocol, Receive, Transmit};
+use str0m::net::{Protocol, Receive, TcpType, Transmit};
 use str0m::rtp::{ExtensionValues, RtpPacket, RtpWrite};
 use str0m::{Candidate, Event, Input, Output, Rtc};
 
@@ -29,6 +29,7 @@ pub fn ms(millis: u64) -> Duration {
 pub struct Client {
     pub id: PeerId,
     pub address: SocketAddr,
+    proto: Protocol,
     pub rtc: Rtc,
     pub deadline: Instant,
     pub connected: bool,
@@ -41,6 +42,8 @@ pub struct Client {
     pub key_frames_asked: Vec<(SdpMid, Instant)>,
     pub sender_reports: Vec<(SdpMid, str0m::rtp::rtcp::SenderInfo, Instant)>,
     pub assignments: Vec<(u64, Vec<SlotAssignment>)>,
+    /// Sends connectivity checks, by which the server knows that it may go on sending.
+    pub checks: bool,
     /// Asks for a key frame on every slot that shows video, again and again, as a broken viewer does.
     pub begs: bool,
 }
@@ -118,6 +121,7 @@ impl Client {
         Self {
             id: PeerId(id),
             address,
+            proto: Protocol::Udp,
             rtc,
             deadline: now,
             connected: false,
@@ -130,8 +134,19 @@ impl Client {
             key_frames_asked: Vec::new(),
             sender_reports: Vec::new(),
             assignments: Vec::new(),
+            checks: true,
             begs: false,
         }
+    }
+
+    /// Opens a TCP connection from this address.
+    pub fn over_tcp(mut self, now: Instant) -> Self {
+        self.rtc =
+            Rtc::builder().set_rtp_mode(true).clear_codecs().enable_opus(true, false).enable_vp8(true).build(now);
+        let candidate = Candidate::builder().tcp().host(self.address).tcptype(TcpType::Active).build();
+        self.rtc.add_local_candidate(candidate.unwrap());
+        self.proto = Protocol::Tcp;
+        self
     }
 
     /// Decodes no VP8.
@@ -248,8 +263,7 @@ impl Client {
 
     pub fn receive(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) -> Vec<Transmit> {
         let mut out = Vec::new();
-        let received =
-            Receive::new(Protocol::Udp, source, self.address, datagram).expect("the server sends no garbage");
+        let received = Receive::new(self.proto, source, self.address, datagram).expect("the server sends no garbage");
         // A client that has gone on does not mind what it no longer understands.
         let _ = self.rtc.handle_input(Input::Receive(now, received));
         self.drain(now, &mut out);
@@ -259,6 +273,8 @@ impl Client {
     fn drain(&mut self, now: Instant, out: &mut Vec<Transmit>) {
         loop {
             match self.rtc.poll_output().unwrap() {
+                // A STUN binding request.
+                Output::Transmit(transmit) if !self.checks && transmit.contents.starts_with(&[0, 1]) => {}
                 Output::Transmit(transmit) => out.push(transmit),
                 Output::Timeout(at) => {
                     self.deadline = at.max(now);
@@ -441,7 +457,9 @@ impl World {
         let server = SocketAddr::from(([10, 9, 9, 9], 7882));
         let identity = Identity {
             certificate: Identity::generate_certificate().unwrap(),
+            shard: 0,
             addresses: vec![server],
+            stream_addresses: Vec::new(),
             stats_interval: settings.quality_interval,
         };
         Self {
@@ -520,7 +538,10 @@ impl World {
 
     /// A datagram that reaches the server from wherever.
     pub fn inject(&mut self, from: SocketAddr, contents: &[u8]) {
-        self.shard.handle_datagram(Datagram { source: from, destination: self.server, contents }, self.now);
+        self.shard.handle_datagram(
+            Datagram { proto: Protocol::Udp, source: from, destination: self.server, contents },
+            self.now,
+        );
         self.finish_turn();
     }
 
@@ -560,7 +581,8 @@ impl World {
 
     fn deliver(&mut self, flight: InFlight) {
         if flight.to == self.server {
-            let datagram = Datagram { source: flight.from, destination: flight.to, contents: &flight.contents };
+            let (source, destination) = (flight.from, flight.to);
+            let datagram = Datagram { proto: Protocol::Udp, source, destination, contents: &flight.contents };
             self.shard.handle_datagram(datagram, self.now);
             return;
         }

@@ -1,6 +1,10 @@
 //! The media plane's shell: sockets, threads, and the handle that control holds.
 
 mod batch;
+pub mod bind;
+pub mod interface;
+mod streams;
+mod tcp;
 pub mod udp;
 mod wait;
 mod worker;
@@ -12,6 +16,9 @@ use std::thread::JoinHandle;
 use anyhow::Context;
 use tokio::sync::mpsc::Sender;
 
+use self::bind::Addresses;
+use self::streams::Streams;
+use self::tcp::{Port, Server};
 use self::udp::Socket;
 use self::wait::Bell;
 use self::worker::Worker;
@@ -20,6 +27,7 @@ use super::command::Command;
 use super::peer::Identity;
 use super::report::Report;
 use super::shard::Shard;
+use super::ufrag::MAX_SHARDS;
 
 /// Commands that may wait for a shard. One that is full is drained within a turn, so who commands waits for milliseconds at most.
 const COMMAND_QUEUE: usize = 1024;
@@ -28,6 +36,16 @@ const COMMAND_QUEUE: usize = 1024;
 #[derive(Debug)]
 pub struct Plane {
     shards: Vec<Handle>,
+    stream_addresses: Vec<SocketAddr>,
+    streams: Server,
+}
+
+/// The ports of the media plane; 0: free ones.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ports {
+    /// Of the first shard; shard n has `udp + n`.
+    pub udp: u16,
+    pub tcp: u16,
 }
 
 /// One shard's thread, from outside.
@@ -45,26 +63,36 @@ struct Handle {
 pub struct Stopped;
 
 impl Plane {
-    /// Binds `shards` sockets, from `port` on (0: free ones), and starts a thread for each.
-    pub fn start(settings: Settings, port: u16, shards: usize, reports: Sender<Report>) -> anyhow::Result<Self> {
+    /// Binds the ports and starts a thread for each of `shards`.
+    pub fn start(settings: Settings, ports: Ports, shards: usize, reports: Sender<Report>) -> anyhow::Result<Self> {
         let certificate = Identity::generate_certificate().context("no certificate for media could be made")?;
-        let mut plane = Self { shards: Vec::with_capacity(shards) };
-        for index in 0..shards.max(1) {
-            let port = if port == 0 {
-                0
-            } else {
-                port.checked_add(u16::try_from(index)?).context("no port is left for a shard")?
-            };
-            let socket = Socket::bind(&settings.addresses, port)?;
+        let shards = shards.clamp(1, MAX_SHARDS);
+        let addresses = Addresses { told: settings.addresses.clone(), bound: settings.bind };
+        let port = Port::bind(&addresses, ports.tcp)?;
+        let stream_addresses = port.candidates().to_vec();
+        let mut handles = Vec::with_capacity(shards);
+        let mut entrances = Vec::with_capacity(shards);
+        for index in 0..shards {
+            let socket = Socket::bind(&addresses, shard_port(ports.udp, index)?)?;
             let identity = Identity {
                 certificate: certificate.clone(),
+                shard: index,
                 addresses: socket.candidates().to_vec(),
+                stream_addresses: stream_addresses.clone(),
                 stats_interval: settings.quality_interval,
             };
             let shard = Shard::new(index, settings.clone(), identity);
-            plane.shards.push(Handle::spawn(index, shard, socket, reports.clone())?);
+            let (bell, sleeper) = wait::bell().context("a shard's wake-up")?;
+            let (entrance, arrivals) = tcp::entrance(bell.clone());
+            entrances.push(entrance);
+            let (commands, receiver) = sync_channel(COMMAND_QUEUE);
+            let addresses = socket.candidates().to_vec();
+            let streams = Streams::new(arrivals);
+            let worker = Worker { shard, socket, streams, sleeper, commands: receiver, reports: reports.clone() };
+            handles.push(Handle { commands, bell, addresses, thread: worker.spawn(index)? });
         }
-        Ok(plane)
+        let streams = port.serve(entrances, settings.max_peers * shards)?;
+        Ok(Self { shards: handles, stream_addresses, streams })
     }
 
     /// Hands the command to its room's shard.
@@ -85,6 +113,11 @@ impl Plane {
         self.shards.iter().flat_map(|shard| shard.addresses.iter().copied()).collect()
     }
 
+    /// Where they reach all of them over TCP.
+    pub fn tcp_addresses(&self) -> &[SocketAddr] {
+        &self.stream_addresses
+    }
+
     /// Closes every peer's connection in order and ends the threads. What was commanded before is done.
     pub fn stop(self) {
         let threads: Vec<JoinHandle<()>> = self
@@ -101,28 +134,24 @@ impl Plane {
                 tracing::error!("a shard's thread had failed");
             }
         }
+        self.streams.stop();
     }
 }
 
-impl Handle {
-    fn spawn(index: usize, shard: Shard, socket: Socket, reports: Sender<Report>) -> anyhow::Result<Self> {
-        let (commands, receiver) = sync_channel(COMMAND_QUEUE);
-        let (bell, sleeper) = wait::bell().context("a shard's wake-up")?;
-        let addresses = socket.candidates().to_vec();
-        let worker = Worker { shard, socket, sleeper, commands: receiver, reports };
-        let thread = std::thread::Builder::new()
-            .name(format!("media-{index}"))
-            .spawn(move || worker.run())
-            .context("a shard's thread")?;
-        Ok(Self { commands, bell, addresses, thread })
+fn shard_port(first: u16, index: usize) -> anyhow::Result<u16> {
+    if first == 0 {
+        return Ok(0);
     }
+    first.checked_add(u16::try_from(index)?).context("no port is left for a shard")
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::UdpSocket;
+    use std::io::{Read, Write};
+    use std::net::{TcpStream, UdpSocket};
     use std::time::{Duration, Instant};
 
+    use str0m::net::Transmit;
     use tokio::sync::mpsc::{Receiver, channel};
 
     use super::*;
@@ -138,26 +167,91 @@ mod tests {
         plane: Plane,
         reports: Receiver<Report>,
         heard: Vec<Report>,
-        clients: Vec<(Client, UdpSocket)>,
+        clients: Vec<(Client, Wire)>,
+    }
+
+    /// A client's socket.
+    enum Wire {
+        Udp(UdpSocket),
+        /// With what was read and is no whole frame yet.
+        Tcp(TcpStream, Vec<u8>),
+    }
+
+    impl Wire {
+        fn udp() -> Self {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            socket.set_nonblocking(true).unwrap();
+            Self::Udp(socket)
+        }
+
+        fn tcp(plane: &Plane) -> Self {
+            let stream = TcpStream::connect(plane.tcp_addresses()[0]).unwrap();
+            stream.set_nonblocking(true).unwrap();
+            Self::Tcp(stream, Vec::new())
+        }
+
+        fn address(&self) -> SocketAddr {
+            match self {
+                Wire::Udp(socket) => socket.local_addr().unwrap(),
+                Wire::Tcp(stream, _) => stream.local_addr().unwrap(),
+            }
+        }
+
+        fn send(&mut self, out: Vec<Transmit>) {
+            for datagram in out {
+                match self {
+                    Wire::Udp(socket) => drop(socket.send_to(&datagram.contents, datagram.destination).unwrap()),
+                    Wire::Tcp(stream, _) => {
+                        let frame = [&(datagram.contents.len() as u16).to_be_bytes()[..], &datagram.contents].concat();
+                        // What a test sends fits the kernel's buffers; a server that closed is seen by reading.
+                        let _ = stream.write_all(&frame);
+                    }
+                }
+            }
+        }
+
+        fn receive(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
+            let mut buffer = [0; 2000];
+            match self {
+                Wire::Udp(socket) => {
+                    let (length, source) = socket.recv_from(&mut buffer).ok()?;
+                    Some((source, buffer[..length].to_vec()))
+                }
+                Wire::Tcp(stream, read) => {
+                    while let Ok(length @ 1..) = stream.read(&mut buffer) {
+                        read.extend(&buffer[..length]);
+                    }
+                    let length = 2 + usize::from(u16::from_be_bytes(*read.first_chunk()?));
+                    let frame = (read.len() >= length).then(|| read.drain(..length).skip(2).collect())?;
+                    Some((stream.peer_addr().ok()?, frame))
+                }
+            }
+        }
     }
 
     impl Bench {
         fn start(shards: usize) -> Self {
             let (sender, reports) = channel(64);
-            let plane = Plane::start(Settings::default(), 0, shards, sender).unwrap();
+            let plane = Plane::start(Settings::default(), Ports::default(), shards, sender).unwrap();
             Self { plane, reports, heard: Vec::new(), clients: Vec::new() }
         }
 
         fn join(&mut self, room: u64, id: u64) {
-            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-            socket.set_nonblocking(true).unwrap();
-            let mut client = Client::new(id, socket.local_addr().unwrap(), Instant::now());
+            self.join_by(room, id, Wire::udp());
+        }
+
+        fn join_by(&mut self, room: u64, id: u64, wire: Wire) {
+            let now = Instant::now();
+            let mut client = Client::new(id, wire.address(), now);
+            if let Wire::Tcp(..) = wire {
+                client = client.over_tcp(now);
+            }
             let sdp = client.offer(&[Source::Microphone, Source::Camera], 1, 1);
             let sources = client.sources.clone();
             let (room, peer) = (RoomKey(room), PeerId(id));
             let offer = Command::Offer { room, peer, request: id, sdp, sources, may_receive: Permissions::ALL };
             self.plane.send(offer).unwrap();
-            self.clients.push((client, socket));
+            self.clients.push((client, wire));
             let mut answer = None;
             self.until(|bench| {
                 answer = bench.heard.iter().find_map(|report| match report {
@@ -187,23 +281,27 @@ mod tests {
                 }
                 self.heard.push(report);
             }
-            let mut buffer = [0; 2000];
-            for (client, socket) in &mut self.clients {
+            for (client, wire) in &mut self.clients {
                 let now = Instant::now();
-                while let Ok((length, source)) = socket.recv_from(&mut buffer) {
-                    for out in client.receive(now, source, &buffer[..length]) {
-                        socket.send_to(&out.contents, out.destination).unwrap();
-                    }
+                while let Some((source, contents)) = wire.receive() {
+                    wire.send(client.receive(now, source, &contents));
                 }
                 if client.due() <= now {
-                    for out in client.step(now) {
-                        socket.send_to(&out.contents, out.destination).unwrap();
-                    }
+                    wire.send(client.step(now));
                 }
             }
             let due = self.clients.iter().map(|(client, _)| client.due()).min().unwrap_or_else(Instant::now);
             let pause = due.saturating_duration_since(Instant::now()).min(Duration::from_millis(2));
-            wait::readable(&self.clients[0].1, pause);
+            match &self.clients[0].1 {
+                Wire::Udp(socket) => wait::readable(socket, pause),
+                Wire::Tcp(stream, _) => wait::readable(stream, pause),
+            };
+        }
+
+        /// Whether the server has closed the client's TCP connection.
+        fn is_shut(&self, index: usize) -> bool {
+            let Wire::Tcp(stream, _) = &self.clients[index].1 else { panic!("it has no TCP connection") };
+            matches!(stream.peek(&mut [0]), Ok(0))
         }
 
         fn states(&self, id: u64) -> Vec<Connection> {
@@ -244,12 +342,76 @@ mod tests {
     }
 
     #[test]
+    fn media_flows_over_tcp_to_and_from_whichever_shard_has_the_peer() {
+        let mut bench = Bench::start(2);
+        for (room, id) in [(1, 11), (2, 21)] {
+            let wire = Wire::tcp(&bench.plane);
+            bench.join_by(room, id, wire);
+            bench.join(room, id + 1);
+        }
+        bench.until(|bench| bench.clients.iter().all(|(client, _)| client.connected));
+        for (client, _) in &mut bench.clients {
+            client.send(Source::Microphone, Instant::now());
+            client.send(Source::Camera, Instant::now());
+        }
+        for (index, other) in [(0, 12), (1, 11), (2, 22), (3, 21)] {
+            bench.until(|bench| {
+                let client = &bench.clients[index].0;
+                client.got(other, Source::Microphone).len() > 20 && client.got(other, Source::Camera).len() > 20
+            });
+        }
+        bench.plane.send(Command::Leave { room: RoomKey(1), peer: PeerId(11) }).unwrap();
+        bench.until(|bench| bench.clients[0].0.closed);
+        bench.until(|bench| bench.is_shut(0));
+        assert!(!bench.is_shut(2), "the other room's connection stays");
+    }
+
+    /// A check that names a peer of this server, as a stranger would write it.
+    fn forged_check(ufrag: &str) -> Vec<u8> {
+        let name = format!("{ufrag}:me");
+        let mut check = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
+        check.extend([7; 12]);
+        check.extend([0, 6, 0, name.len() as u8]);
+        check.extend(name.as_bytes());
+        check.resize(check.len().next_multiple_of(4), 0);
+        let length = (check.len() - 20) as u16;
+        check[2..4].copy_from_slice(&length.to_be_bytes());
+        [&(check.len() as u16).to_be_bytes()[..], &check].concat()
+    }
+
+    #[test]
+    fn a_tcp_connection_that_proves_nothing_is_closed() {
+        let mut bench = Bench::start(1);
+        bench.join(1, 11);
+        bench.until(|bench| bench.clients[0].0.connected);
+        let too_long = [0xff_u8; 2].to_vec();
+        let no_check = [&[0_u8, 4][..], b"junk"].concat();
+        for said in [no_check, too_long, forged_check("nobody"), forged_check("000/nobody"), forged_check("fff/nobody")]
+        {
+            let mut stranger = TcpStream::connect(bench.plane.tcp_addresses()[0]).unwrap();
+            stranger.set_read_timeout(Some(LIMIT)).unwrap();
+            stranger.write_all(&said).unwrap();
+            assert!(matches!(stranger.read(&mut [0; 100]), Ok(0) | Err(_)), "nothing is said to a stranger");
+        }
+    }
+
+    #[test]
+    fn strangers_of_one_address_are_few() {
+        let bench = Bench::start(1);
+        let address = bench.plane.tcp_addresses()[0];
+        let strangers: Vec<TcpStream> = (0..70).map(|_| TcpStream::connect(address).unwrap()).collect();
+        let last = strangers.last().unwrap();
+        last.set_read_timeout(Some(LIMIT)).unwrap();
+        assert!(matches!({ last }.read(&mut [0; 1]), Ok(0)), "it is turned away at once");
+    }
+
+    #[test]
     fn stopping_says_goodbye_to_every_peer() {
         let mut bench = Bench::start(1);
         bench.join(1, 11);
         bench.until(|bench| bench.clients[0].0.connected);
         let (sender, _) = channel(1);
-        let idle = Plane::start(Settings::default(), 0, 1, sender).unwrap();
+        let idle = Plane::start(Settings::default(), Ports::default(), 1, sender).unwrap();
         std::mem::replace(&mut bench.plane, idle).stop();
         bench.until(|bench| bench.clients[0].0.closed && bench.states(11).contains(&Connection::Closed));
     }

@@ -1,7 +1,7 @@
 //! A shard's socket: batches in with GRO, batches out with `sendmmsg` and GSO, and what the platform has where those are missing.
 
 use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 
 use anyhow::Context;
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
@@ -9,6 +9,7 @@ use socket2::{Domain, Protocol, Type};
 use str0m::net::Transmit;
 
 use super::batch::{self, Sent};
+use super::bind::{Addresses, Bound, candidate_of, canonical};
 
 /// What GRO can merge into one buffer.
 const RECEIVE_BUFFER: usize = 65536;
@@ -29,26 +30,15 @@ pub struct Socket {
 
 impl Socket {
     /// Binds `port` (0: a free one) for clients that reach this machine at `addresses`.
-    pub fn bind(addresses: &[IpAddr], port: u16) -> anyhow::Result<Self> {
-        anyhow::ensure!(!addresses.is_empty(), "no address for media is known");
-        let (socket, wildcard) = match addresses {
-            // An address that is not of this machine is one a router translates.
-            [only] => match open(SocketAddr::new(*only, port)) {
-                Ok(socket) => (socket, false),
-                Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
-                    (open_wildcard(addresses, port)?, true)
-                }
-                Err(error) => return Err(error).with_context(|| format!("the media port {port} on {only}")),
-            },
-            _ => (open_wildcard(addresses, port)?, true),
-        };
+    pub fn bind(addresses: &Addresses, port: u16) -> anyhow::Result<Self> {
+        let Bound { socket, wildcard } = addresses.bind(port, open)?;
         let state = UdpSocketState::new(UdpSockRef::from(&socket)).context("options of the media socket")?;
         let port = socket.local_addr().context("the media port")?.port();
         let dual = socket.local_addr().is_ok_and(|address| address.is_ipv6());
         Ok(Self {
             state,
             wildcard,
-            candidates: addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect(),
+            candidates: addresses.candidates(port),
             buffers: (0..BATCH_SIZE).map(|_| vec![0; RECEIVE_BUFFER].into_boxed_slice()).collect(),
             batch: batch::Batch::new(dual),
             socket,
@@ -95,14 +85,6 @@ impl Socket {
     }
 }
 
-fn open_wildcard(addresses: &[IpAddr], port: u16) -> anyhow::Result<UdpSocket> {
-    let any: IpAddr = match addresses.iter().any(IpAddr::is_ipv6) {
-        true => Ipv6Addr::UNSPECIFIED.into(),
-        false => Ipv4Addr::UNSPECIFIED.into(),
-    };
-    open(SocketAddr::new(any, port)).with_context(|| format!("the media port {port}"))
-}
-
 fn open(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
@@ -115,29 +97,22 @@ fn open(address: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// An IPv4 address that came through an IPv6 socket, as itself.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
-}
-
-/// The candidate a datagram was sent to: by its own destination, or behind a translating router the one of its family.
-fn candidate_of(candidates: &[SocketAddr], source: SocketAddr, destination: Option<IpAddr>) -> SocketAddr {
-    let exact = candidates.iter().find(|candidate| Some(candidate.ip()) == destination);
-    let family = || candidates.iter().find(|candidate| candidate.is_ipv4() == source.is_ipv4());
-    *exact.or_else(family).unwrap_or(&candidates[0])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::IpAddr;
     use std::time::Duration;
 
     fn transmit(from: SocketAddr, to: SocketAddr, contents: Vec<u8>) -> Transmit {
         Transmit { proto: str0m::net::Protocol::Udp, source: from, destination: to, contents: contents.into() }
     }
 
+    fn addresses(told: &[IpAddr]) -> Addresses {
+        Addresses { told: told.to_vec(), bound: None }
+    }
+
     fn loopback() -> Socket {
-        Socket::bind(&[IpAddr::from([127, 0, 0, 1])], 0).unwrap()
+        Socket::bind(&addresses(&[IpAddr::from([127, 0, 0, 1])]), 0).unwrap()
     }
 
     /// Everything that has come until `count` datagrams have.
@@ -174,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_socket_for_several_addresses_answers_from_the_one_it_was_asked_at() {
-        let addresses = [IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2])];
+        let addresses = addresses(&[IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2])]);
         let mut server = Socket::bind(&addresses, 0).unwrap();
         let mut client = loopback();
         let (me, second) = (client.candidates()[0], server.candidates()[1]);
@@ -203,7 +178,8 @@ mod tests {
     #[test]
     fn a_taken_port_is_an_error_that_names_it() {
         let taken = loopback();
-        let error = Socket::bind(&[IpAddr::from([127, 0, 0, 1])], taken.candidates()[0].port()).err().unwrap();
+        let error =
+            Socket::bind(&addresses(&[IpAddr::from([127, 0, 0, 1])]), taken.candidates()[0].port()).err().unwrap();
         assert!(format!("{error:#}").contains(&taken.candidates()[0].port().to_string()), "{error:#}");
     }
 }

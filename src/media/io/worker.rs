@@ -2,11 +2,16 @@
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, TryRecvError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
+use str0m::net::Protocol;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 
+use super::batch::Sent;
+use super::streams::Streams;
 use super::udp::Socket;
 use super::wait::Sleeper;
 use crate::media::command::Command;
@@ -33,12 +38,13 @@ const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Worker {
     pub shard: Shard,
     pub socket: Socket,
+    pub streams: Streams,
     pub sleeper: Sleeper,
     pub commands: Receiver<Command>,
     pub reports: Sender<Report>,
 }
 
-/// What became of the queue in this turn.
+/// What became of the queues that ring a bell, in this turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Commands {
     Taken,
@@ -62,8 +68,14 @@ struct Loop {
 }
 
 impl Worker {
+    /// On a thread of its own.
+    pub fn spawn(self, index: usize) -> anyhow::Result<JoinHandle<()>> {
+        let name = format!("media-{index}");
+        std::thread::Builder::new().name(name).spawn(move || self.run()).context("a shard's thread")
+    }
+
     /// Runs until nobody can command it any more; then says goodbye to every peer.
-    pub fn run(mut self) {
+    fn run(mut self) {
         let mut counts = Loop::default();
         let mut backlog = VecDeque::new();
         let mut snapshot_at = Instant::now() + SNAPSHOT_INTERVAL;
@@ -75,6 +87,9 @@ impl Worker {
             let now = Instant::now();
             commands = self.take_commands(now);
             self.take_datagrams(now);
+            if self.take_frames(now) && commands == Commands::Taken {
+                commands = Commands::Waiting;
+            }
             self.shard.finish_turn(now);
             if commands == Commands::Ended {
                 self.shard.close(now);
@@ -82,6 +97,7 @@ impl Worker {
             self.send(&mut counts);
             self.report(&mut backlog);
             if now >= snapshot_at {
+                self.streams.close_unknown(|remote| self.shard.knows(remote));
                 snapshot_at = now + SNAPSHOT_INTERVAL;
                 self.push_report(self.snapshot(&counts), &mut backlog);
             }
@@ -113,7 +129,7 @@ impl Worker {
         for _ in 0..BATCHES_A_TURN {
             let shard = &mut self.shard;
             let received = self.socket.receive(|source, destination, contents| {
-                shard.handle_datagram(Datagram { source, destination, contents }, now);
+                shard.handle_datagram(Datagram { proto: Protocol::Udp, source, destination, contents }, now);
             });
             match received {
                 Ok(true) => {}
@@ -126,18 +142,20 @@ impl Worker {
         }
     }
 
+    /// True: more wait.
+    fn take_frames(&mut self, now: Instant) -> bool {
+        let shard = &mut self.shard;
+        self.streams.receive(|datagram| shard.handle_datagram(datagram, now))
+    }
+
     fn send(&mut self, counts: &mut Loop) {
         let datagrams = self.shard.datagrams();
         if datagrams.is_empty() {
             return;
         }
-        let sent = self.socket.send(datagrams);
+        counts.add(self.streams.send(datagrams));
+        counts.add(self.socket.send(datagrams));
         datagrams.clear();
-        counts.datagrams += sent.datagrams;
-        counts.bytes += sent.bytes;
-        counts.calls += sent.calls;
-        counts.refused += sent.refused;
-        counts.errors += sent.errors;
     }
 
     fn report(&mut self, backlog: &mut VecDeque<Report>) {
@@ -185,6 +203,14 @@ impl Worker {
 }
 
 impl Loop {
+    fn add(&mut self, sent: Sent) {
+        self.datagrams += sent.datagrams;
+        self.bytes += sent.bytes;
+        self.calls += sent.calls;
+        self.refused += sent.refused;
+        self.errors += sent.errors;
+    }
+
     fn turn(&mut self, time: Duration) {
         self.turns += 1;
         self.time += time;
