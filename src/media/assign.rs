@@ -8,7 +8,7 @@ use super::room::{Assignment, Room, Turn};
 use super::route::Origin;
 use super::slot::{Showing, Slot};
 use super::slots::{self, Candidate, Feed, Limits, Place};
-use crate::base::Source;
+use crate::base::{PeerId, Source};
 
 impl Room {
     /// Chooses who is in whose slots, and tells those for whom it changed.
@@ -39,19 +39,23 @@ impl Room {
     /// What could be shown, of all publishers.
     fn candidates(&self) -> Vec<Candidate> {
         let mut publishers: Vec<&Publisher> = self.publishers.iter().flatten().collect();
-        publishers.sort_by(|a, b| b.voice.spoke_at().cmp(&a.voice.spoke_at()).then(a.id.cmp(&b.id)));
-        let spoke = publishers.iter().filter(|publisher| publisher.voice.spoke_at().is_some()).count();
+        publishers.sort_by_key(|publisher| publisher.id);
         let mut candidates = Vec::new();
-        for (rank, publisher) in publishers.into_iter().enumerate() {
+        for publisher in publishers {
             let tracks = publisher.tracks.iter().flatten().map(|track| Candidate {
                 feed: Feed { publisher: publisher.id, source: track.source },
-                rank: rank.min(spoke),
+                rank: self.rank(publisher.id, track.source),
                 active: track.is_flowing() && !publisher.is_muted(track.source),
             });
             // A screen that is not shared any more gives its slot back; a camera keeps its own, to be there at once again.
             candidates.extend(tracks.filter(|track| track.active || track.feed.source != Source::Screen));
         }
         candidates
+    }
+
+    /// Sound goes to whom there is to hear, pictures to who has or had the floor.
+    fn rank(&self, peer: PeerId, source: Source) -> usize {
+        if source.is_video() { self.floor.speaker_rank(peer) } else { self.floor.voice_rank(peer) }
     }
 
     fn hand_over(&mut self, seat: usize, chosen: &[Option<Feed>], turn: &mut Turn<'_>) {

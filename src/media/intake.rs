@@ -66,10 +66,11 @@ impl Room {
         let report = track.encodings[encoding].report;
         let header = &packet.header;
         let clock_rate = params.spec().clock_rate.get();
+        let mut began = false;
         if source == Source::Microphone
             && let Some(level) = header.ext_vals.audio_level
         {
-            publisher.voice.heard(level.unsigned_abs(), now);
+            began = publisher.voice.heard(level.unsigned_abs(), now);
         }
         let captured = publisher.clock.captured(report, header.timestamp, clock_rate, now);
         let packet = Packet {
@@ -86,6 +87,7 @@ impl Room {
             glimpse,
             payload: packet.payload,
         };
+        self.voice_began |= began;
         self.take(packet, known, now);
     }
 

@@ -6,11 +6,15 @@
 mod assign;
 pub mod command;
 mod congestion;
+#[cfg(test)]
+mod crowd;
 pub mod demux;
 pub mod export;
+pub mod floor;
 mod intake;
 pub mod io;
 pub mod keyframe;
+mod listen;
 pub mod member;
 pub mod negotiate;
 pub mod payload;

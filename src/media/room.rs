@@ -14,6 +14,7 @@ use super::Settings;
 use super::command::{Permissions, SlotWish};
 use super::demux::Names;
 use super::export::ShardSnapshot;
+use super::floor::{DECISION_INTERVAL, Floor};
 use super::member::{Link, Member};
 use super::negotiate::Plan;
 use super::peer::{Datagram, Drain, Identity, Peer, Refusal, StreamName, Unanswered};
@@ -53,7 +54,7 @@ pub struct Gone {
 
 /// The peers of one call.
 pub struct Room {
-    key: RoomKey,
+    pub(super) key: RoomKey,
     pub(super) seats: Vec<Option<Member>>,
     /// What is sent, by the seats of those who send it.
     pub(super) publishers: Vec<Option<Publisher>>,
@@ -67,8 +68,12 @@ pub struct Room {
     ended: Vec<usize>,
     gone: Vec<Gone>,
     pub(super) assignment: Assignment,
-    volumes_at: Instant,
-    volumes: Vec<(PeerId, Volume)>,
+    pub(super) floor: Floor,
+    pub(super) listens_at: Instant,
+    /// A voice began in this turn.
+    pub(super) voice_began: bool,
+    pub(super) volumes_at: Instant,
+    pub(super) volumes: Vec<(PeerId, Volume)>,
     quality_at: Instant,
     key_frames_at: Option<Instant>,
     /// Key frames to be asked for at the end of the turn.
@@ -105,6 +110,9 @@ impl Room {
             ended: Vec::new(),
             gone: Vec::new(),
             assignment: Assignment::Settled,
+            floor: Floor::default(),
+            listens_at: now + DECISION_INTERVAL,
+            voice_began: false,
             volumes_at: now + settings.volume_interval,
             volumes: Vec::new(),
             quality_at: now + settings.quality_interval,
@@ -135,7 +143,7 @@ impl Room {
 
     /// When [`Room::handle_timeout`] is wanted.
     pub fn deadline(&self) -> Instant {
-        let ticks = self.volumes_at.min(self.quality_at);
+        let ticks = self.volumes_at.min(self.listens_at).min(self.quality_at);
         let soonest = self.timers.next().map_or(ticks, |at| at.min(ticks));
         self.key_frames_at.map_or(soonest, |at| at.min(soonest))
     }
@@ -261,9 +269,13 @@ impl Room {
         if self.key_frames_at.is_some_and(|at| at <= turn.now) {
             self.repeat_key_frames(turn);
         }
+        if self.listens_at <= turn.now {
+            self.listens_at = turn.now + DECISION_INTERVAL;
+            self.listen(turn);
+        }
         if self.volumes_at <= turn.now {
             self.volumes_at = turn.now + turn.settings.volume_interval;
-            self.tick(turn);
+            self.tell_volumes(turn);
         }
         if self.quality_at <= turn.now {
             self.quality_at = turn.now + turn.settings.quality_interval;
@@ -275,6 +287,9 @@ impl Room {
     /// Sends what arrived to whom it goes to, and drains everyone who was touched.
     pub fn finish_turn(&mut self, turn: &mut Turn<'_>) {
         self.remove_ended(turn);
+        if std::mem::take(&mut self.voice_began) {
+            self.observe_voices(turn.now);
+        }
         if self.assignment == Assignment::Due {
             self.assign(turn);
         }
@@ -444,37 +459,6 @@ impl Room {
                     Offered::NoCodec => counts.drops.no_codec += 1,
                 }
             }
-        }
-    }
-
-    /// A few times a second: who is how loud, what ceased to flow, which encodings are the best.
-    fn tick(&mut self, turn: &mut Turn<'_>) {
-        let now = turn.now;
-        let mut volumes = Vec::with_capacity(self.publishers.len());
-        for publisher in self.publishers.iter_mut().flatten() {
-            volumes.push((publisher.id, publisher.voice.read(now)));
-            for track in publisher.tracks.iter_mut().flatten() {
-                if track.fell_silent(turn.settings.silent_after, now) {
-                    self.assignment = Assignment::Due;
-                    let report = Report::Flowing { peer: publisher.id, source: track.source, flowing: false };
-                    turn.outbox.reports.push_back(report);
-                }
-            }
-        }
-        if volumes != self.volumes {
-            self.volumes.clone_from(&volumes);
-            turn.outbox.reports.push_back(Report::Volumes { room: self.key, volumes });
-        }
-        if self.assignment == Assignment::Scarce {
-            self.assignment = Assignment::Due;
-        }
-        let tracks = |(member, publisher): (usize, &Publisher)| {
-            let layered = publisher.tracks.iter().flatten().filter(|track| track.encodings.len() > 1);
-            layered.map(|track| Origin { member, source: track.source }).collect::<Vec<_>>()
-        };
-        let layered: Vec<Origin> = self.publishers().flat_map(tracks).collect();
-        for origin in layered {
-            self.show_to_receivers(origin, now);
         }
     }
 

@@ -10,10 +10,10 @@ use super::sim::{Path, ROOM, Received, World, ms};
 use super::{Cause, PeerQuality, Settings};
 use crate::base::{PeerId, Quality, Source, Volume};
 
-const BOTH: [Source; 2] = [Source::Microphone, Source::Camera];
+pub(super) const BOTH: [Source; 2] = [Source::Microphone, Source::Camera];
 
 /// So many peers who all send sound and picture and have as many slots of each.
-fn call(peers: u64, slots: usize) -> World {
+pub(super) fn call(peers: u64, slots: usize) -> World {
     let mut world = World::new(Settings::default());
     for id in 1..=peers {
         world.join(id, &BOTH, slots, slots);
@@ -25,33 +25,33 @@ fn call(peers: u64, slots: usize) -> World {
     world
 }
 
-fn connect(world: &mut World) {
+pub(super) fn connect(world: &mut World) {
     world.run_until(ms(5000), |world| world.clients.values().all(|client| client.connected));
 }
 
 /// Nothing lost, nothing twice, all in order, and the numbers of a decoder's liking.
-fn assert_seamless(packets: &[&Received]) {
+pub(super) fn assert_seamless(packets: &[&Received]) {
     for two in packets.windows(2) {
         let (a, b) = (two[0], two[1]);
         assert_eq!(b.seq, a.seq + 1, "{:?} after {:?}", b.stamp(), a.stamp());
         assert!(b.timestamp.wrapping_sub(a.timestamp) < 90_000 * 10, "time goes on: {} {}", a.timestamp, b.timestamp);
         if b.codec == Codec::Vp8 {
-            let step = u16::from(a.stamp().last);
+            let step = u16::from(a.stamp().last || a.stamp().publisher != b.stamp().publisher);
             assert_eq!(b.vp8_ids().0, (a.vp8_ids().0 + step) & 0x7fff, "picture ids go on");
             assert_eq!(b.vp8_ids().1, a.vp8_ids().1.wrapping_add(step as u8), "tl0 goes on");
         }
     }
 }
 
-fn forward(world: &mut World, id: u64, source: Source, forward: bool) {
+pub(super) fn forward(world: &mut World, id: u64, source: Source, forward: bool) {
     world.command(Command::Forward { room: ROOM, peer: PeerId(id), source, forward });
 }
 
-fn leave(world: &mut World, id: u64) {
+pub(super) fn leave(world: &mut World, id: u64) {
     world.command(Command::Leave { room: ROOM, peer: PeerId(id) });
 }
 
-fn quality(world: &World, id: u64) -> PeerQuality {
+pub(super) fn quality(world: &World, id: u64) -> PeerQuality {
     let last = world.reports.iter().rev().find_map(|(_, report)| match report {
         Report::Quality { peers, .. } => {
             peers.iter().find(|(peer, _)| peer.0 == id).map(|(_, quality)| quality.clone())
@@ -61,7 +61,7 @@ fn quality(world: &World, id: u64) -> PeerQuality {
     last.expect("quality was reported")
 }
 
-fn volume(world: &World, id: u64) -> Option<Volume> {
+pub(super) fn volume(world: &World, id: u64) -> Option<Volume> {
     world.reports.iter().rev().find_map(|(_, report)| match report {
         Report::Volumes { volumes, .. } => volumes.iter().find(|(peer, _)| peer.0 == id).map(|(_, volume)| *volume),
         _ => None,

@@ -52,6 +52,9 @@ pub struct Client {
 #[derive(Debug)]
 pub struct Received {
     pub mid: SdpMid,
+    pub ssrc: u32,
+    pub at: Instant,
+    pub marker: bool,
     pub seq: u64,
     pub timestamp: u32,
     pub codec: Codec,
@@ -297,18 +300,21 @@ impl Client {
             Event::SenderFeedback(feedback) => {
                 self.sender_reports.push((feedback.mid, feedback.sender_info, feedback.received_at));
             }
-            Event::RtpPacket(packet) => self.note_packet(&packet),
+            Event::RtpPacket(packet) => self.note_packet(&packet, now),
             _ => {}
         }
     }
 
-    fn note_packet(&mut self, packet: &RtpPacket) {
+    fn note_packet(&mut self, packet: &RtpPacket, now: Instant) {
         let ssrc = packet.header.ssrc;
         let mid = self.rtc.direct_api().stream_rx(&ssrc).expect("it came on a stream").mid();
         let pt = packet.header.payload_type;
         let codec = self.rtc.codec_config().find(|p| p.pt() == pt).expect("it has a codec").spec().codec;
         self.received.push(Received {
             mid,
+            ssrc: *ssrc,
+            at: now,
+            marker: packet.header.marker,
             seq: *packet.seq_no,
             timestamp: packet.header.timestamp,
             codec,

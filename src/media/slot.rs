@@ -152,7 +152,8 @@ impl Slot {
             glimpse: &packet.glimpse,
         };
         let Some(pt) = self.translate(packet) else { return Offered::NoCodec };
-        match self.switch.judge(packet.stream, packet.glimpse.key_frame_start) {
+        let verdict = self.switch.judge(packet.stream, packet.glimpse.key_frame_start);
+        match verdict {
             Verdict::Drop => return Offered::NotSelected,
             Verdict::Splice => self.rewriter.splice(numbers, packet.params.spec().clock_rate.get()),
             Verdict::Forward => {}
@@ -163,8 +164,10 @@ impl Slot {
             Renumbered::Vp8(patch) => (packet.payload.clone(), Some(patch)),
             Renumbered::Copied(copy) => (copy, None),
         };
+        // RFC 3551, 4.1: a player may set its buffer anew at the first packet of a talk spurt, and another voice is one.
+        let begins_to_talk = self.kind.is_audio() && verdict == Verdict::Splice;
         let mut write = RtpWrite::new(pt, out.seq.into(), out.timestamp, packet.captured, payload)
-            .marker(packet.marker)
+            .marker(packet.marker || begins_to_talk)
             .nackable(self.kind.is_video())
             .ext_vals(ExtensionValues {
                 audio_level: packet.level,

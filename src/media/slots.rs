@@ -22,7 +22,7 @@ impl Feed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Candidate {
     pub feed: Feed,
-    /// 0 for who spoke last, and so on; equal for all who never did.
+    /// 0 for who comes first, and so on; equal for all who never spoke.
     pub rank: usize,
     /// It flows and is not muted.
     pub active: bool,
