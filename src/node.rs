@@ -136,7 +136,7 @@ impl Node {
         let pages =
             web::Pages { try_page: config.http.try_page, sdk_app_id: config.app.id, sign: signer(tickets, clock) };
         let public_routes = web::router(pages).merge(ws::router(door)).merge(health(readiness.clone()));
-        let api = Api { key: ApiKey::new(&secrets.api_key.0), control: control.clone() };
+        let api = Api { key: ApiKey::new(&secrets.api_key.0), control: control.clone(), ledger: store.clone() };
         let admin_routes =
             metrics_routes(metrics).merge(health(readiness.clone())).merge(crate::api::io::router(Arc::new(api)));
         announce(&public, &admin, &plane)?;

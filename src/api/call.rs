@@ -22,7 +22,7 @@ pub struct CallFilter {
     #[param(value_type = Option<String>)]
     user_id: Option<UserId>,
     /// The call in this room.
-    #[param(minimum = 1)]
+    #[param(value_type = Option<u64>, minimum = 1, maximum = 4294967295u32)]
     int_room_id: Option<u32>,
     /// The call in this room.
     str_room_id: Option<String>,
@@ -174,8 +174,10 @@ enum MemberState {
     NoResponse,
     LineBusy,
     Offline,
-    /// Not rung any more: the server, or the end of the call, withdrew it.
+    /// Rung, until the end of the call.
     Cancelled,
+    /// Rung, until the server put them out.
+    Kicked,
 }
 
 /// A member's media.
@@ -206,8 +208,10 @@ struct Source {
     flowing: bool,
     /// By the user.
     muted: bool,
-    /// By the server, or for want of a privilege.
+    /// By the server.
     muted_by_server: bool,
+    /// The user's PrivateMapKey does not allow it.
+    forbidden: bool,
 }
 
 /// Both directions of a member's network.
@@ -353,6 +357,7 @@ impl From<PartyView> for Member {
             Standing::Missed(Outcome::LineBusy) => MemberState::LineBusy,
             Standing::Missed(Outcome::Offline) => MemberState::Offline,
             Standing::Missed(Outcome::Cancelled) => MemberState::Cancelled,
+            Standing::Missed(Outcome::Kicked) => MemberState::Kicked,
         };
         let held_until = match party.seat {
             Some(Link::Lost { until, .. }) => Some(Time(until)),
@@ -385,7 +390,13 @@ impl From<MediaView> for Media {
 
 impl From<SourceView> for Source {
     fn from(view: SourceView) -> Self {
-        Self { source: view.source, flowing: view.flowing, muted: view.muted, muted_by_server: view.blocked }
+        Self {
+            source: view.source,
+            flowing: view.flowing,
+            muted: view.muted,
+            muted_by_server: view.silenced,
+            forbidden: view.forbidden,
+        }
     }
 }
 

@@ -4,6 +4,9 @@
 //! `#[utoipa::path]` stands at each route and `routes!` adds it, so `/v1/openapi.json` has what the router has and nothing else.
 
 pub mod call;
+pub mod event;
 pub mod io;
+pub mod order;
 pub mod page;
 pub mod problem;
+pub mod user;

@@ -66,8 +66,12 @@ codes! {
     NotFound = 404 "Not Found" "notFound";
     /// No such call.
     NoSuchCall = 404 "Not Found" "noSuchCall";
+    /// The user is not in the call.
+    NoSuchMember = 404 "Not Found" "noSuchMember";
     /// The route has no such method.
     MethodNotAllowed = 405 "Method Not Allowed" "methodNotAllowed";
+    /// No client of the caller is connected.
+    CallerOffline = 409 "Conflict" "callerOffline";
     /// The call is not in a state for this.
     RefusedInThisState = 409 "Conflict" "refusedInThisState";
     /// It was done before.
@@ -127,6 +131,8 @@ impl From<Denial> for Problem {
     fn from(denial: Denial) -> Self {
         let code = match &denial {
             Denial::NoSuchCall => Code::NoSuchCall,
+            Denial::NoSuchMember => Code::NoSuchMember,
+            Denial::CallerOffline => Code::CallerOffline,
             Denial::Refused(refusal) => refused(refusal.code),
         };
         Self::new(code, denial.to_string())

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::party::{Link, Media, Party, Seat, State};
 use super::refusal::Refusal;
+use super::sanctions::Sanctions;
 use crate::base::{CallId, SessionId, Timestamp, UserId};
 use crate::event::{
     CallMediaType, CallRole, EndReason, ErrorCode, Event, Fact, Outcome, RoomId, ServerView, UserSummary,
@@ -75,8 +76,8 @@ pub enum Output {
     Engaged(UserId),
     /// The user became a member on this device.
     Joined(Member),
-    /// The user's seat is another device's; worth keeping, though no fact says so.
-    Moved(Member),
+    /// Something changed that is worth keeping, though no fact says so: a seat is another device's, the server forbade something.
+    Changed,
     /// The user, a member until here, is one no more.
     Left(UserId),
     /// The user is not busy with this call any more.
@@ -123,6 +124,8 @@ pub struct Call {
     seq: u64,
     /// Set when the node came back after a crash: when the call was last known to live.
     pub(super) last_seen: Option<Timestamp>,
+    #[serde(default)]
+    pub(super) sanctions: Sanctions,
     #[serde(skip)]
     outputs: VecDeque<Output>,
 }
@@ -241,6 +244,7 @@ impl Call {
             ended: false,
             seq: 0,
             last_seen: None,
+            sanctions: Sanctions::default(),
             outputs: VecDeque::new(),
         }
     }
@@ -248,6 +252,7 @@ impl Call {
     /// A rung user takes the call on this device.
     pub fn accept(&mut self, member: Member, now: Timestamp) -> Result<(), Refusal> {
         self.check_running()?;
+        self.check_not_banned(&member.user, now)?;
         match self.party(&member.user).map(|party| &party.state) {
             Some(State::Ringing { .. }) => {
                 self.enter(member, CallRole::Called, now);
@@ -303,6 +308,7 @@ impl Call {
         if let Some(known) = invitees.iter().find(|i| self.party(&i.user).is_some_and(Party::is_engaged)) {
             return Err(Refusal::repeated(format!("{} is in the call or being rung already", known.user)));
         }
+        invitees.iter().try_for_each(|invitee| self.check_not_banned(&invitee.user, now))?;
         self.check_room_for(self.engaged() + invitees.len())?;
         for invitee in &invitees {
             let event = Event::UserInviting { user_id: invitee.user.clone() };
@@ -320,6 +326,7 @@ impl Call {
     /// takes the seat over.
     pub fn join(&mut self, member: Member, now: Timestamp) -> Result<(), Refusal> {
         self.check_running()?;
+        self.check_not_banned(&member.user, now)?;
         match self.party(&member.user) {
             Some(party) if party.is_ringing() => return self.accept(member, now),
             Some(Party { state: State::In { seat, .. }, .. }) => {
@@ -401,32 +408,7 @@ impl Call {
         if is_member {
             self.welcome(member.clone());
         }
-        self.push(Output::Moved(member.clone()));
-    }
-
-    /// The server ends the call.
-    pub fn dismiss(&mut self, reason: EndReason, now: Timestamp) -> Result<(), Refusal> {
-        self.check_running()?;
-        match self.begun {
-            Some(_) => self.finish(reason, now),
-            None => self.cancel(reason, now),
-        }
-        Ok(())
-    }
-
-    /// The server puts a user out, whatever the user's part in the call.
-    pub fn kick(&mut self, user: &UserId, reason: EndReason, now: Timestamp) -> Result<(), Refusal> {
-        self.check_running()?;
-        match self.party(user).map(|party| &party.state) {
-            Some(State::Calling(_)) => self.cancel(reason, now),
-            Some(State::In { .. }) => self.leave(user, reason, now),
-            Some(State::Ringing { .. }) => {
-                self.miss(user, Outcome::Cancelled, now);
-                self.settle(reason, now);
-            }
-            _ => return Err(Refusal::state("this user is not in the call")),
-        }
-        Ok(())
+        self.push(Output::Changed);
     }
 
     /// A user's figures for the summary at the end.
@@ -478,7 +460,7 @@ impl Call {
         self.outputs.pop_front()
     }
 
-    fn check_running(&self) -> Result<(), Refusal> {
+    pub(super) fn check_running(&self) -> Result<(), Refusal> {
         if self.ended { Err(Refusal::state("the call has ended")) } else { Ok(()) }
     }
 
@@ -533,7 +515,7 @@ impl Call {
     }
 
     /// A rung user will not come: everyone concerned hears why, the user's devices stop ringing.
-    fn miss(&mut self, user: &UserId, outcome: Outcome, now: Timestamp) {
+    pub(super) fn miss(&mut self, user: &UserId, outcome: Outcome, now: Timestamp) {
         let party = self.parties.iter_mut().find(|party| party.user == *user).expect("a rung user is a party");
         party.state = State::Missed(outcome);
         let called_by = party.called_by.clone();
@@ -593,7 +575,7 @@ impl Call {
     }
 
     /// A member goes: media off, leave, then what follows for the call.
-    fn leave(&mut self, user: &UserId, reason: EndReason, now: Timestamp) {
+    pub(super) fn leave(&mut self, user: &UserId, reason: EndReason, now: Timestamp) {
         self.tell_end(user, now);
         self.part(user, reason, now);
         self.settle(reason, now);
@@ -616,7 +598,7 @@ impl Call {
     }
 
     /// Ends the call when too few are left to go on.
-    fn settle(&mut self, reason: EndReason, now: Timestamp) {
+    pub(super) fn settle(&mut self, reason: EndReason, now: Timestamp) {
         let (members, ringing) =
             (self.members().count(), self.parties.iter().filter(|party| party.is_ringing()).count());
         if self.begun.is_none() {
@@ -635,7 +617,7 @@ impl Call {
     }
 
     /// The end of a call that never began.
-    fn cancel(&mut self, reason: EndReason, now: Timestamp) {
+    pub(super) fn cancel(&mut self, reason: EndReason, now: Timestamp) {
         let mut told = Vec::new();
         for party in &mut self.parties {
             match party.state {
@@ -651,7 +633,7 @@ impl Call {
     }
 
     /// The end of a call that began: whoever rings is told it is cancelled, whoever is in that it ended.
-    fn finish(&mut self, reason: EndReason, now: Timestamp) {
+    pub(super) fn finish(&mut self, reason: EndReason, now: Timestamp) {
         let mut rung = Vec::new();
         for party in self.parties.iter_mut().filter(|party| party.is_ringing()) {
             party.state = State::Missed(Outcome::Cancelled);

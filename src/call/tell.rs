@@ -47,12 +47,13 @@ impl Call {
         let user_id = user.clone();
         let event = match outcome {
             Outcome::Reject => Event::UserReject { user_id },
-            Outcome::NoResponse | Outcome::Offline => Event::UserNoResponse { user_id },
+            Outcome::NoResponse | Outcome::Offline | Outcome::Kicked => Event::UserNoResponse { user_id },
             Outcome::LineBusy => Event::UserLineBusy { user_id },
-            // Withdrawn by the server: the user's own devices are told, nobody did anything.
+            // The whole call is given up: its end says so.
             Outcome::Cancelled => return,
         };
-        self.record(now, event.clone(), ServerView::default());
+        let reason = (outcome == Outcome::Kicked).then_some(EndReason::Kicked);
+        self.record(now, event.clone(), ServerView { reason, ..ServerView::default() });
         self.tell_where(&event, |party| party.is_engaged() && party.user != *user);
     }
 

@@ -1,6 +1,6 @@
 //! Control's state and its one step: an input goes in, a turn comes out.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::input::{Input, Moment, RequestId, Restored};
@@ -122,7 +122,7 @@ impl State {
         let now = moment.now;
         match input {
             Input::LogIn(log_in) => self.log_in(log_in, now),
-            Input::Renewed { session, request, expires } => self.renewed(session, request, expires, now),
+            Input::Renewed(renewal) => self.renewed(renewal, now),
             Input::Dropped { session, connection } => self.dropped(session, connection, now),
             Input::Request { session, request, body } => {
                 if let Some(result) = self.request(session, &request, body, moment).transpose() {
@@ -130,7 +130,7 @@ impl State {
                 }
             }
             Input::Operation { id, body } => {
-                let result = self.operate(body);
+                let result = self.operate(body, moment);
                 self.turn.answers.push((id, result));
             }
             Input::Media(report) => self.report(report, now),
@@ -165,7 +165,9 @@ impl State {
         let key = self.adopt(*call);
         let room = self.calls.get_mut(&self.keys[&key]).expect("just adopted");
         for user in members {
-            room.members.insert(user, Member { signal_lost: true, ..Member::default() });
+            // What its client may not send is known when it comes back.
+            let silenced = room.call.sanctions().muted(&user);
+            room.members.insert(user, Member { silenced, signal_lost: true, ..Member::default() });
         }
         self.flush(id);
     }
@@ -221,7 +223,7 @@ impl State {
     pub(super) fn flush(&mut self, id: CallId) {
         let mut worth_keeping = false;
         while let Some(output) = self.calls.get_mut(&id).and_then(|room| room.call.poll()) {
-            worth_keeping |= matches!(output, call::Output::Record(_) | call::Output::Moved(_));
+            worth_keeping |= matches!(output, call::Output::Record(_) | call::Output::Changed);
             self.carry_out(id, output);
         }
         let room = self.calls.get(&id);
@@ -239,7 +241,7 @@ impl State {
             call::Output::Engaged(user) => self.presence.engage(&user, id),
             call::Output::Released(user) => self.presence.release(&user, id),
             call::Output::Joined(member) => self.joined(id, member),
-            call::Output::Moved(_) => {}
+            call::Output::Changed => {}
             call::Output::Left(user) => self.left(id, &user),
             call::Output::Ended => self.ended(id),
         }
@@ -260,10 +262,11 @@ impl State {
 
     fn joined(&mut self, id: CallId, member: call::Member) {
         let session = self.sessions.get(&member.session);
-        let blocked: BTreeSet<_> = session.map(|session| session.forbidden_sources().collect()).unwrap_or_default();
+        let forbidden = session.map(Session::forbidden_sources).unwrap_or_default();
         let signal_lost = !session.is_some_and(Session::is_attached);
         let room = self.calls.get_mut(&id).expect("a call that speaks is known");
-        room.members.insert(member.user, Member { blocked, signal_lost, ..Member::default() });
+        let silenced = room.call.sanctions().muted(&member.user);
+        room.members.insert(member.user, Member { forbidden, silenced, signal_lost, ..Member::default() });
     }
 
     fn left(&mut self, id: CallId, user: &UserId) {

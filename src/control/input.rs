@@ -10,6 +10,15 @@ use crate::media;
 
 use super::operation::{Operation, OperationId};
 
+/// The longest `userData`, in bytes.
+pub const MAX_USER_DATA: usize = 4096;
+/// The longest `groupId`, in bytes.
+pub const MAX_GROUP_ID: usize = 64;
+/// The longest time a call rings.
+pub const MAX_RING: Duration = Duration::from_secs(3600);
+/// The most users one request names; the limit of members is checked behind the door.
+pub const MAX_USERS: usize = 1000;
+
 /// The time of an input and fresh randomness for what it may name.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment {
@@ -22,8 +31,8 @@ pub struct Moment {
 pub enum Input {
     /// A client proved who it is; the door has a place for the session's messages.
     LogIn(LogIn),
-    /// The session's ticket was renewed.
-    Renewed { session: SessionId, request: RequestId, expires: Timestamp },
+    /// A client brought a new ticket.
+    Renewed(Renewal),
     /// The session's connection is gone; the client may come back.
     Dropped { session: SessionId, connection: ConnectionId },
     /// A request about calls.
@@ -54,6 +63,17 @@ pub struct LogIn {
     pub connection: ConnectionId,
     pub request: RequestId,
     pub user: UserId,
+    /// When the ticket runs out.
+    pub expires: Timestamp,
+    /// What a PrivateMapKey narrows the session to.
+    pub grant: Option<Grant>,
+}
+
+/// A new ticket of a session, which stands for the one before.
+#[derive(Debug, Clone)]
+pub struct Renewal {
+    pub session: SessionId,
+    pub request: RequestId,
     /// When the ticket runs out.
     pub expires: Timestamp,
     /// What a PrivateMapKey narrows the session to.

@@ -5,6 +5,7 @@ pub mod apply;
 pub mod input;
 pub mod io;
 pub mod message;
+mod operate;
 pub mod operation;
 mod report;
 mod request;
@@ -15,6 +16,6 @@ pub mod view;
 
 pub use crate::call::Refusal;
 pub use apply::{Settings, State, Turn};
-pub use input::{ConnectionId, Grant, Input, LogIn, Moment, Request, RequestId, Restored};
+pub use input::{ConnectionId, Grant, Input, LogIn, Moment, Renewal, Request, RequestId, Restored};
 pub use message::{CallBrief, Closing, MemberBrief, Message, Reply, SlotBrief};
-pub use operation::{Answer, CallPage, CallQuery, Denial, Operation, OperationId, Stage};
+pub use operation::{Answer, CallPage, CallQuery, Denial, Operation, OperationId, Order, Placement, Stage};

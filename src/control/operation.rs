@@ -1,10 +1,12 @@
 //! What the backend and the operator ask of control, and what they are answered.
 
-use crate::base::{CallId, UserId};
-use crate::call::Refusal;
-use crate::event::RoomId;
+use std::time::Duration;
 
-use super::view::{CallDetail, CallOverview};
+use crate::base::{CallId, Source, UserId};
+use crate::call::Refusal;
+use crate::event::{CallMediaType, RoomId};
+
+use super::view::{CallDetail, CallOverview, UserView};
 
 /// Names an operation until it is answered; not reused while the node runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,6 +17,38 @@ pub struct OperationId(pub u64);
 pub enum Operation {
     ListCalls(CallQuery),
     ReadCall { call: CallId },
+    ReadUser { user: UserId },
+    Place(Placement),
+    Order { call: CallId, order: Order },
+}
+
+/// A call between users that the backend places.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Placement {
+    /// Must be logged in; the call is on the device that was last.
+    pub caller: UserId,
+    pub users: Vec<UserId>,
+    pub media_type: CallMediaType,
+    pub room: Option<RoomId>,
+    pub group_id: String,
+    pub timeout: Option<Duration>,
+    pub user_data: String,
+}
+
+/// What the server does to a running call.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Order {
+    Dismiss,
+    /// `ban`: how long the user is kept out of this call.
+    Kick {
+        user: UserId,
+        ban: Option<Duration>,
+    },
+    Mute {
+        user: UserId,
+        source: Source,
+        muted: bool,
+    },
 }
 
 /// Which of the running calls to list.
@@ -43,6 +77,13 @@ pub enum Stage {
 pub enum Answer {
     Calls(CallPage),
     Call(Box<CallDetail>),
+    User(UserView),
+    /// It may be over already: everyone was busy.
+    Placed {
+        call: CallId,
+        room: RoomId,
+    },
+    Done,
 }
 
 /// Some running calls, in the order in which they were placed.
@@ -58,6 +99,10 @@ pub struct CallPage {
 pub enum Denial {
     #[error("no such call is going on")]
     NoSuchCall,
+    #[error("the user is not in this call, nor being rung for it")]
+    NoSuchMember,
+    #[error("the caller has no client that is connected")]
+    CallerOffline,
     #[error(transparent)]
     Refused(#[from] Refusal),
 }

@@ -28,14 +28,24 @@ impl State {
             Request::Accept { call } => self.accept(call, member, now),
             Request::Reject { call } => self.done(call, now, |call, now| call.reject(&member.user, now)),
             Request::HangUp { call } => self.hang_up(call, &member, now),
-            Request::Invite { call, users, timeout } => self.invite(call, &member.user, users, timeout, now),
+            Request::Invite { call, users, timeout } => {
+                self.check_seat(call, &member)?;
+                self.invite(call, &member.user, users, timeout, now)
+            }
             Request::Join { target, media_type } => self.join(target, media_type, member, moment),
             Request::SwitchMediaType { call, to } => {
+                self.check_seat(call, &member)?;
                 self.done(call, now, |call, now| call.switch_media_type(&member.user, to, now))
             }
             Request::Offer { call, sdp, sources } => self.offer(call, member, request, (sdp, sources), now),
-            Request::Mute { call, source, muted } => self.mute(call, &member.user, source, muted, now),
-            Request::View { call, slots } => self.view(call, &member.user, slots),
+            Request::Mute { call, source, muted } => {
+                self.check_seat(call, &member)?;
+                self.mute(call, &member.user, source, muted, now)
+            }
+            Request::View { call, slots } => {
+                self.check_seat(call, &member)?;
+                self.view(call, &member.user, slots)
+            }
         }
     }
 
@@ -50,7 +60,7 @@ impl State {
         Ok(Some(Reply::Done))
     }
 
-    fn place(&mut self, caller: call::Member, body: Request, moment: Moment) -> Outcome {
+    pub(super) fn place(&mut self, caller: call::Member, body: Request, moment: Moment) -> Outcome {
         let Request::Call { users, media_type, room, group_id, timeout, user_data } = body else {
             unreachable!("only calls are placed")
         };
@@ -93,12 +103,9 @@ impl State {
         Ok(Some(Reply::Entered { call: id, room: room.call.room().clone(), members: member_briefs(room) }))
     }
 
-    /// Only the device that takes part hangs up; a ringing one declines.
+    /// A device that takes part leaves or cancels, a ringing one declines.
     fn hang_up(&mut self, id: CallId, member: &call::Member, now: Timestamp) -> Outcome {
-        let room = self.calls.get(&id).ok_or_else(no_such_call)?;
-        if room.call.session_of(&member.user).is_some_and(|session| session != member.session) {
-            return Err(Refusal::state("this user takes part on another device"));
-        }
+        self.check_seat(id, member)?;
         self.done(id, now, |call, now| call.hang_up(&member.user, now))
     }
 
@@ -135,7 +142,7 @@ impl State {
         let result = self.with_call(id, moment.now, |room, now| Some(room.call.join(member.clone(), now)));
         result.ok_or_else(no_such_call)??;
         if takes_over {
-            self.taken_over(id, &member.user);
+            self.taken_over(id, &member.user, moment.now);
         }
         self.entered(id)
     }
@@ -164,14 +171,19 @@ impl State {
     }
 
     /// Another device of a member has the seat: the old one's media goes.
-    fn taken_over(&mut self, id: CallId, user: &UserId) {
+    fn taken_over(&mut self, id: CallId, user: &UserId, now: Timestamp) {
         let room = self.calls.get_mut(&id).expect("the caller looked it up");
         let Some(member) = room.members.get_mut(user) else { return };
         (member.signal_lost, member.media_lost) = (false, false);
+        // Of the old device's media nothing arrives any more, and the new one decides for itself what it mutes.
+        member.flowing.clear();
+        member.muted.clear();
         if let Some(peer) = member.peer.take() {
             self.peers.remove(&peer);
             self.turn.media.push(Command::Leave { room: room.key, peer });
         }
+        self.narrow(user, now);
+        self.media_changed(id, user, now);
         self.tell_quality(id);
     }
 
@@ -194,7 +206,7 @@ impl State {
                 return Err(Refusal::state("this user takes part on another device"));
             }
             self.with_call(id, now, |room, now| room.call.resume(&member, now));
-            self.taken_over(id, &member.user);
+            self.taken_over(id, &member.user, now);
         }
         let peer = self.peer_of(id, &member.user);
         let number = self.next_number();
@@ -239,17 +251,30 @@ impl State {
     fn mute(&mut self, id: CallId, user: &UserId, source: Source, muted: bool, now: Timestamp) -> Outcome {
         let room = self.calls.get_mut(&id).ok_or_else(no_such_call)?;
         let member = room.members.get_mut(user).ok_or_else(|| Refusal::state("only a member of the call mutes"))?;
+        if !muted && member.silenced.contains(&source) {
+            return Err(Refusal::new(ErrorCode::Blocked, "the server has muted this source"));
+        }
+        if !muted && member.forbidden.contains(&source) {
+            return Err(Refusal::new(ErrorCode::Blocked, "the PrivateMapKey does not allow sending this source"));
+        }
         if muted {
             member.muted.insert(source);
         } else {
             member.muted.remove(&source);
         }
+        self.forward(id, user, source);
+        self.media_changed(id, user, now);
+        Ok(Some(Reply::Done))
+    }
+
+    /// Has the media plane forward a member's source, or not any more, after something about it changed.
+    pub(super) fn forward(&mut self, id: CallId, user: &UserId, source: Source) {
+        let Some(room) = self.calls.get(&id) else { return };
+        let Some(member) = room.members.get(user) else { return };
         if let Some(peer) = member.peer {
             let forward = member.is_forwarded(source);
             self.turn.media.push(Command::Forward { room: room.key, peer, source, forward });
         }
-        self.media_changed(id, user, now);
-        Ok(Some(Reply::Done))
     }
 
     fn view(&mut self, id: CallId, user: &UserId, wishes: Vec<Wish>) -> Outcome {
@@ -272,6 +297,15 @@ impl State {
             .collect::<Result<_, _>>()?;
         self.turn.media.push(Command::View { room: room.key, peer, slots });
         Ok(Some(Reply::Done))
+    }
+
+    /// Whoever takes part does so on one device.
+    fn check_seat(&self, id: CallId, member: &call::Member) -> Result<(), Refusal> {
+        let room = self.calls.get(&id).ok_or_else(no_such_call)?;
+        match room.call.session_of(&member.user) {
+            Some(session) if session != member.session => Err(Refusal::state("this user takes part on another device")),
+            _ => Ok(()),
+        }
     }
 
     fn check_takes_calls(&self) -> Result<(), Refusal> {

@@ -33,8 +33,10 @@ pub struct Member {
     pub flowing: BTreeSet<Source>,
     /// By the client.
     pub muted: BTreeSet<Source>,
-    /// By the server, or for want of a privilege.
-    pub blocked: BTreeSet<Source>,
+    /// By the server.
+    pub silenced: BTreeSet<Source>,
+    /// What a PrivateMapKey does not let its client send.
+    pub forbidden: BTreeSet<Source>,
     pub volume: Volume,
     pub quality: Option<PeerQuality>,
     pub tally: Tally,
@@ -92,7 +94,7 @@ impl Member {
     }
 
     pub fn is_forwarded(&self, source: Source) -> bool {
-        !self.muted.contains(&source) && !self.blocked.contains(&source)
+        ![&self.muted, &self.silenced, &self.forbidden].iter().any(|sources| sources.contains(&source))
     }
 
     pub fn is_lost(&self) -> bool {
@@ -207,8 +209,10 @@ mod tests {
         assert_eq!(member.media(), call::Media { audio: true, video: false });
         member.flowing.insert(Source::Screen);
         assert_eq!(member.media(), call::Media { audio: true, video: true });
-        member.blocked.insert(Source::Microphone);
+        member.silenced.insert(Source::Microphone);
         assert_eq!(member.media(), call::Media { audio: false, video: true });
+        member.forbidden.insert(Source::Screen);
+        assert_eq!(member.media(), call::Media { audio: false, video: false });
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Log-ins: devices come, drop their connection, come back, are kicked by another, run out of their ticket.
 
+use std::collections::BTreeSet;
+
 use crate::base::{CallId, SessionId, Source, Timestamp, UserId};
 use crate::call::{Party, State as PartyState};
 use crate::event::{EndReason, Event, RoomId};
 
 use super::apply::{State, Timer};
-use super::input::{ConnectionId, Grant, LogIn, RequestId};
+use super::input::{ConnectionId, Grant, LogIn, Renewal};
 use super::message::{CallBrief, Closing, MemberBrief, Message, Reply};
 use super::room::Room;
 
@@ -44,6 +46,15 @@ impl Session {
         matches!(self.link, Link::Attached)
     }
 
+    /// For the operator: whether a client is connected, and otherwise until when it is waited for; and until when its ticket holds.
+    pub(super) fn times(&self) -> (Option<Timestamp>, Timestamp) {
+        let (Ticket::Valid { until: ticket } | Ticket::Expired { until: ticket }) = self.ticket;
+        match self.link {
+            Link::Attached => (None, ticket),
+            Link::Detached { until } => (Some(until), ticket),
+        }
+    }
+
     fn deadline(&self) -> Timestamp {
         let (Ticket::Valid { until: ticket } | Ticket::Expired { until: ticket }) = self.ticket;
         match self.link {
@@ -53,15 +64,14 @@ impl Session {
     }
 
     /// What a PrivateMapKey does not let this session send.
-    pub(super) fn forbidden_sources(&self) -> impl Iterator<Item = Source> {
-        let grant = self.grant.clone();
-        Source::ALL.into_iter().filter(move |source| {
-            grant.as_ref().is_some_and(|grant| match source {
-                Source::Microphone => !grant.send_audio,
-                Source::Camera => !grant.send_video,
-                Source::Screen => !grant.send_screen,
-            })
-        })
+    pub(super) fn forbidden_sources(&self) -> BTreeSet<Source> {
+        let Some(grant) = &self.grant else { return BTreeSet::new() };
+        let may = |source| match source {
+            Source::Microphone => grant.send_audio,
+            Source::Camera => grant.send_video,
+            Source::Screen => grant.send_screen,
+        };
+        Source::ALL.into_iter().filter(|source| !may(*source)).collect()
     }
 
     /// Whether a PrivateMapKey lets this session into the room.
@@ -91,6 +101,25 @@ impl State {
         let calls = self.presence.call(&user).and_then(|call| self.calls.get(&call)).map(|room| brief(room, &user));
         self.reply(id, request, Ok(Reply::LoggedIn { calls: calls.into_iter().flatten().collect() }));
         self.signal_changed(id, &user, false, now);
+        self.narrow(&user, now);
+    }
+
+    /// What a member's client may send follows its ticket.
+    pub(super) fn narrow(&mut self, user: &UserId, now: Timestamp) {
+        let Some(id) = self.presence.call(user) else { return };
+        let Some(room) = self.calls.get_mut(&id) else { return };
+        let session = room.call.session_of(user).and_then(|session| self.sessions.get(&session));
+        let (Some(member), Some(session)) = (room.members.get_mut(user), session) else { return };
+        let forbidden = session.forbidden_sources();
+        if forbidden == member.forbidden {
+            return;
+        }
+        let changed: Vec<Source> = forbidden.symmetric_difference(&member.forbidden).copied().collect();
+        member.forbidden = forbidden;
+        for source in changed {
+            self.forward(id, user, source);
+        }
+        self.media_changed(id, user, now);
     }
 
     /// The oldest sessions give way to a new one.
@@ -104,11 +133,15 @@ impl State {
         }
     }
 
-    pub(super) fn renewed(&mut self, id: SessionId, request: RequestId, expires: Timestamp, now: Timestamp) {
+    pub(super) fn renewed(&mut self, renewal: Renewal, now: Timestamp) {
+        let Renewal { session: id, request, expires, grant } = renewal;
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.ticket = Ticket::Valid { until: expires.max(now) };
+        session.grant = grant;
+        let user = session.user.clone();
         self.set_session_timer(id);
         self.reply(id, request, Ok(Reply::Done));
+        self.narrow(&user, now);
     }
 
     pub(super) fn dropped(&mut self, id: SessionId, connection: ConnectionId, now: Timestamp) {

@@ -1,12 +1,12 @@
 //! Running calls as the backend and the operator see them.
 
-use crate::base::{CallId, Quality, Source, Timestamp, UserId, Volume};
+use crate::base::{CallId, Quality, SessionId, Source, Timestamp, UserId, Volume};
 use crate::call::{Kind, Link, Party, State as PartyState};
 use crate::event::{CallMediaType, CallRole, Outcome, RoomId};
 use crate::media::PeerQuality;
 
 use super::apply::State;
-use super::operation::{Answer, CallPage, CallQuery, Denial, Operation, Stage};
+use super::operation::{CallPage, CallQuery, Denial, Stage};
 use super::room::{Member, Room};
 
 /// A running call in short.
@@ -77,22 +77,47 @@ pub struct SourceView {
     pub flowing: bool,
     /// By its client.
     pub muted: bool,
-    /// By the server, or for want of a privilege.
-    pub blocked: bool,
+    /// By the server.
+    pub silenced: bool,
+    /// A PrivateMapKey does not let its client send it.
+    pub forbidden: bool,
+}
+
+/// A user's devices and the call they are busy with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserView {
+    pub user: UserId,
+    /// Oldest first.
+    pub sessions: Vec<SessionView>,
+    pub call: Option<CallId>,
+}
+
+/// One log-in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionView {
+    pub session: SessionId,
+    /// Until when a client that is not connected may come back.
+    pub held_until: Option<Timestamp>,
+    /// When its ticket, or the grace after it, runs out.
+    pub ticket_until: Timestamp,
 }
 
 impl State {
-    pub(super) fn operate(&mut self, operation: Operation) -> Result<Answer, Denial> {
-        match operation {
-            Operation::ListCalls(query) => Ok(Answer::Calls(self.list_calls(&query))),
-            Operation::ReadCall { call } => {
-                let room = self.calls.get(&call).ok_or(Denial::NoSuchCall)?;
-                Ok(Answer::Call(Box::new(detail(room))))
-            }
-        }
+    pub(super) fn read_call(&self, call: CallId) -> Result<CallDetail, Denial> {
+        self.calls.get(&call).map(detail).ok_or(Denial::NoSuchCall)
     }
 
-    fn list_calls(&self, query: &CallQuery) -> CallPage {
+    /// A user whom the server knows nothing of is one who is offline.
+    pub(super) fn read_user(&self, user: UserId) -> UserView {
+        let view = |id: &SessionId| {
+            let (held_until, ticket_until) = self.sessions.get(id)?.times();
+            Some(SessionView { session: *id, held_until, ticket_until })
+        };
+        let sessions = self.presence.sessions(&user).iter().filter_map(view).collect();
+        UserView { sessions, call: self.presence.call(&user), user }
+    }
+
+    pub(super) fn list_calls(&self, query: &CallQuery) -> CallPage {
         let mut found: Vec<&Room> = self.calls.values().filter(|room| query.takes(room)).collect();
         found.sort_unstable_by_key(|room| room.call.id());
         let more = found.len() > query.limit;
@@ -160,7 +185,8 @@ fn media(member: &Member) -> MediaView {
         source,
         flowing: member.flowing.contains(&source),
         muted: member.muted.contains(&source),
-        blocked: member.blocked.contains(&source),
+        silenced: member.silenced.contains(&source),
+        forbidden: member.forbidden.contains(&source),
     });
     MediaView {
         connected: member.peer.is_some() && !member.media_lost,

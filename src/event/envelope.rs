@@ -72,6 +72,8 @@ pub enum Outcome {
     NoResponse,
     LineBusy,
     Offline,
+    /// The server withdrew the call from this callee.
+    Kicked,
 }
 
 /// A user's call in numbers, told when it ends.

@@ -42,6 +42,7 @@ macro_rules! kinds {
 kinds! {
     Error = "onError", Client;
     CallReceived = "onCallReceived", Lifecycle;
+    CallPlaced = "onCallPlaced", Client;
     CallCancelled = "onCallCancelled", Lifecycle;
     CallBegin = "onCallBegin", Lifecycle;
     CallEnd = "onCallEnd", Lifecycle;

@@ -184,6 +184,15 @@ pub enum Event {
         call_media_type: CallMediaType,
         user_data: String,
     },
+    /// To the caller's device, when not it but the backend placed the call.
+    #[serde(rename = "onCallPlaced")]
+    CallPlaced {
+        room_id: RoomId,
+        callee_id_list: Vec<UserId>,
+        group_id: String,
+        call_media_type: CallMediaType,
+        user_data: String,
+    },
     #[serde(rename = "onCallCancelled")]
     CallCancelled { caller_id: UserId },
     #[serde(rename = "onCallBegin")]
@@ -231,6 +240,7 @@ impl Event {
         match self {
             Event::Error { .. } => EventKind::Error,
             Event::CallReceived { .. } => EventKind::CallReceived,
+            Event::CallPlaced { .. } => EventKind::CallPlaced,
             Event::CallCancelled { .. } => EventKind::CallCancelled,
             Event::CallBegin { .. } => EventKind::CallBegin,
             Event::CallEnd { .. } => EventKind::CallEnd,

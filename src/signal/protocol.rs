@@ -8,21 +8,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::base::{CallId, Mid, SessionId, Source, UserId};
-use crate::control::input::{Target, Wish};
+use crate::control::input::{MAX_GROUP_ID, MAX_RING, MAX_USER_DATA, MAX_USERS, Target, Wish};
 use crate::control::message::Closing;
 use crate::control::{CallBrief, MemberBrief, Message, Refusal, Reply, Request, RequestId, SlotBrief};
 use crate::event::{CallMediaType, RoomId};
 
 /// The largest frame a client may send, in bytes.
 pub const MAX_FRAME: usize = 64 * 1024;
-/// The longest `userData`, in bytes.
-const MAX_USER_DATA: usize = 4096;
-/// The longest `groupId`, in bytes.
-const MAX_GROUP_ID: usize = 64;
-/// The longest time a call rings, in seconds.
-const MAX_TIMEOUT: u64 = 3600;
-/// The most users one request names; the limit of members is checked behind the door.
-const MAX_USERS: usize = 1000;
 /// The longest id a client may give a request, in bytes of JSON.
 const MAX_REQUEST_ID: usize = 128;
 
@@ -300,11 +292,11 @@ fn users(users: Vec<UserId>) -> Result<Vec<UserId>, Fault> {
 }
 
 fn timeout(seconds: Option<u64>) -> Result<Option<Duration>, Fault> {
-    match seconds {
-        Some(seconds) if !(1..=MAX_TIMEOUT).contains(&seconds) => {
-            Err(invalid(format!("params.timeout: 1 to {MAX_TIMEOUT} seconds")))
+    match seconds.map(Duration::from_secs) {
+        Some(timeout) if timeout.is_zero() || timeout > MAX_RING => {
+            Err(invalid(format!("params.timeout: 1 to {} seconds", MAX_RING.as_secs())))
         }
-        seconds => Ok(seconds.map(Duration::from_secs)),
+        timeout => Ok(timeout),
     }
 }
 

@@ -22,6 +22,10 @@ impl Caller {
         self.http.request(method, format!("{}{path}", self.base)).bearer_auth(&self.key)
     }
 
+    fn post(&self, path: &str, body: &Value) -> reqwest::RequestBuilder {
+        self.request(Method::POST, path).header(header::CONTENT_TYPE, "application/json").body(body.to_string())
+    }
+
     async fn get(&self, path: &str) -> Value {
         succeed(self.request(Method::GET, path)).await
     }
@@ -160,4 +164,152 @@ async fn calls_are_listed_by_page_and_filter_and_read_with_their_members() {
     let sources: Vec<&Value> =
         member["media"]["sources"].as_array().expect("sources").iter().map(|source| &source["source"]).collect();
     assert_eq!(sources, ["microphone", "camera", "screen"]);
+}
+
+#[tokio::test]
+async fn the_backend_places_mutes_kicks_bans_and_dismisses() {
+    let site = Site::new(&[]);
+    let server = site.serve().await;
+    let caller = Caller::new(&server, &site);
+    let body = json!({"callerId": "alice", "userIdList": ["bob", "carol"], "callMediaType": 1, "userData": "x"});
+    let place = || caller.post("/v1/calls", &body);
+    assert_eq!(fail(place()).await, (409, "callerOffline".to_owned()));
+
+    let mut alice = Client::log_in(&server, &site, "alice").await;
+    let mut bob = Client::log_in(&server, &site, "bob").await;
+    let mut carol = Client::log_in(&server, &site, "carol").await;
+    let response = place().send().await.expect("an answer");
+    assert_eq!(response.status(), StatusCode::CREATED);
+    let location = response.headers()[header::LOCATION].to_str().expect("a path").to_owned();
+    let placed: Value = serde_json::from_str(&response.text().await.expect("a body")).expect("JSON");
+    let call = placed["callId"].as_str().expect("a call id").to_owned();
+    assert_eq!(location, format!("/v1/calls/{call}"));
+    assert_eq!(caller.get(&location).await["state"], "ringing");
+
+    let told = alice.expect("onCallPlaced", &call).await;
+    assert_eq!(
+        told,
+        json!({
+            "roomId": placed["roomId"],
+            "calleeIdList": ["bob", "carol"],
+            "groupId": "",
+            "callMediaType": 1,
+            "userData": "x",
+        })
+    );
+    bob.expect_all(&call, &["onCallReceived"]).await;
+    bob.ask("accept", json!({"callId": call})).await;
+    carol.ask("accept", json!({"callId": call})).await;
+    alice.expect_all(&call, &["onUserJoin bob", "onCallBegin", "onUserJoin carol"]).await;
+
+    let status = caller.get("/v1/users/bob").await;
+    assert_eq!((&status["online"], &status["callId"]), (&json!(true), &json!(call)));
+    assert_eq!(status["sessions"][0]["sessionId"], bob.session.as_str());
+    assert_eq!(caller.get("/v1/users/nobody").await["online"], false);
+
+    let mute = |muted: bool| {
+        let path = format!("/v1/calls/{call}/users/bob/mute");
+        caller.post(&path, &json!({"source": "microphone", "muted": muted}))
+    };
+    done(mute(true)).await;
+    let refused = bob.refused("mute", json!({"callId": call, "source": "microphone", "muted": false})).await;
+    assert_eq!((refused.code, refused.name.as_str()), (20007, "blocked"));
+    let detail = caller.get(&location).await;
+    assert_eq!(detail["members"][1]["media"]["sources"][0]["mutedByServer"], true);
+    done(mute(false)).await;
+
+    done(caller.request(Method::DELETE, &format!("/v1/calls/{call}/users/bob?ban=600"))).await;
+    bob.expect_all(&call, &["onCallBegin", "onUserJoin alice", "onUserJoin carol", "onCallEnd"]).await;
+    alice.expect_all(&call, &["onUserLeave bob"]).await;
+    assert_eq!(bob.refused("join", json!({"callId": call})).await.code, 20007);
+    let again = caller.request(Method::DELETE, &format!("/v1/calls/{call}/users/bob"));
+    assert_eq!(fail(again).await, (404, "noSuchMember".to_owned()));
+
+    done(caller.request(Method::DELETE, &location)).await;
+    alice.expect_all(&call, &["onCallEnd"]).await;
+    assert_eq!(fail(caller.request(Method::DELETE, &location)).await, (404, "noSuchCall".to_owned()));
+
+    let page = caller.get(&format!("{location}/events?limit=3")).await;
+    assert_eq!((names(&page).len(), &page["next"]), (3, &json!("3")));
+    let rest = caller.get(&format!("{location}/events?after=3")).await;
+    let all = [names(&page), names(&rest)].concat();
+    assert_eq!(
+        all,
+        [
+            "onCallReceived",
+            "onCallBegin",
+            "onUserJoin",
+            "onUserJoin",
+            "onUserJoin",
+            "onUserLeave",
+            "onUserLeave",
+            "onUserLeave",
+            "onCallEnd"
+        ]
+    );
+    assert_eq!(rest["next"], Value::Null);
+    let end = rest["items"].as_array().and_then(|items| items.last()).expect("an end");
+    assert_eq!(end["data"]["reason"], "dismissed");
+    let nowhere = caller.request(Method::GET, "/v1/calls/call_00000000000000000000000000/events");
+    assert_eq!(fail(nowhere).await, (404, "noSuchCall".to_owned()));
+}
+
+#[tokio::test]
+async fn bad_bodies_get_a_problem_that_says_what_is_wrong() {
+    let site = Site::new(&[]);
+    let server = site.serve().await;
+    let caller = Caller::new(&server, &site);
+    let whole = json!({"callerId": "alice", "userIdList": ["bob"], "callMediaType": 1});
+    let with = |key: &str, value: Value| {
+        let mut body = whole.clone();
+        body[key] = value;
+        body.to_string()
+    };
+    let json = "application/json";
+    for (kind, body, status, code) in [
+        (json, String::new(), 400, "malformedBody"),
+        (json, "{".to_owned(), 400, "malformedBody"),
+        (json, "[]".to_owned(), 422, "invalidBody"),
+        (json, "{}".to_owned(), 422, "invalidBody"),
+        ("text/plain", whole.to_string(), 415, "unsupportedMediaType"),
+        (json, with("colour", json!("red")), 422, "invalidBody"),
+        (json, with("callerId", json!("a b")), 422, "invalidBody"),
+        (json, with("userIdList", json!(["b b"])), 422, "invalidBody"),
+        (json, with("userIdList", json!(vec!["u"; 1001])), 422, "invalidBody"),
+        (json, with("callMediaType", json!(2)), 422, "invalidBody"),
+        (json, with("roomId", json!({"intRoomId": 1, "strRoomId": "a"})), 422, "invalidBody"),
+        (json, with("timeout", json!(0)), 422, "invalidBody"),
+        (json, with("timeout", json!(3601)), 422, "invalidBody"),
+        (json, with("groupId", json!("g".repeat(65))), 422, "invalidBody"),
+        (json, with("userData", json!("x".repeat(4097))), 422, "invalidBody"),
+        (json, with("userData", json!("x".repeat(70_000))), 413, "bodyTooLarge"),
+    ] {
+        let request = caller.request(Method::POST, "/v1/calls").header(header::CONTENT_TYPE, kind).body(body.clone());
+        assert_eq!(fail(request).await, (status, code.to_owned()), "{body:.80}");
+    }
+    let call = "/v1/calls/call_00000000000000000000000000";
+    for (path, body, code) in [
+        (format!("{call}/users/bob/mute"), json!({"source": "nose", "muted": true}), "invalidBody"),
+        (format!("{call}/users/bob/mute"), json!({"source": "camera"}), "invalidBody"),
+        (format!("{call}/users/bob/mute"), json!({"source": "camera", "muted": 1}), "invalidBody"),
+        (format!("{call}/users/bob/mute"), json!({"source": "camera", "muted": true, "x": 1}), "invalidBody"),
+        (format!("{call}/users/b%20b/mute"), json!({"source": "camera", "muted": true}), "notFound"),
+        (format!("{call}/users/bob/mute"), json!({"source": "camera", "muted": true}), "noSuchCall"),
+    ] {
+        assert_eq!(fail(caller.post(&path, &body)).await.1, code, "{path} {body}");
+    }
+    for query in ["ban=0", "ban=-1", "ban=soon", "bann=5", "ban=99999999999"] {
+        let request = caller.request(Method::DELETE, &format!("{call}/users/bob?{query}"));
+        assert_eq!(fail(request).await, (422, "invalidQuery".to_owned()), "{query}");
+    }
+}
+
+async fn done(request: reqwest::RequestBuilder) {
+    let response = request.send().await.expect("an answer");
+    assert_eq!(response.status(), StatusCode::NO_CONTENT, "{:?}", response.text().await);
+}
+
+fn names(page: &Value) -> Vec<String> {
+    let items = page["items"].as_array().expect("items");
+    items.iter().map(|event| event["type"].as_str().expect("a type").to_owned()).collect()
 }

@@ -2,188 +2,12 @@
 
 use std::time::Duration;
 
-use callisto::base::{CallId, Source};
 use callisto::control::input::{Restored, Target};
-use callisto::control::{Input, Message, Reply, Request};
+use callisto::control::{Input, Reply, Request};
 use callisto::event::{CallMediaType, Event, EventKind, RoomId};
-use callisto::media::{Command, Connection, Report};
-use serde_json::Value;
+use callisto::media::{Connection, Report};
 
-use crate::world::{Device, World, settings};
-
-/// A story of one call: people by name, each on one device, and what they have been told.
-struct Story {
-    world: World,
-    call: Option<CallId>,
-    told: Vec<(String, Event)>,
-    facts: Vec<(EventKind, Value)>,
-}
-
-impl Story {
-    fn of(people: &[&str]) -> Self {
-        Self::with_sessions(people, 1)
-    }
-
-    fn with_sessions(people: &[&str], sessions_per_user: usize) -> Self {
-        let mut world = World::new(1, settings(sessions_per_user, 32));
-        world.expire_after = Some(Duration::from_secs(100_000));
-        for name in people {
-            world.log_in(&name.parse().unwrap(), None);
-        }
-        Self { world, call: None, told: Vec::new(), facts: Vec::new() }
-    }
-
-    fn device(&self, name: &str) -> Device {
-        self.nth_device(name, 0)
-    }
-
-    fn nth_device(&self, name: &str, n: usize) -> Device {
-        self.world.devices.iter().filter(|device| device.user.as_str() == name).nth(n).expect("logged in").clone()
-    }
-
-    fn heard(&mut self, turn: callisto::control::Turn, devices: &[Device]) {
-        for (session, message) in turn.tells {
-            if let Message::Event { event, .. } = message {
-                let nth = |device: &Device| {
-                    let same: Vec<_> = devices.iter().filter(|other| other.user == device.user).collect();
-                    same.iter().position(|other| other.session == device.session).expect("one of them")
-                };
-                // What is told to a session that is gone reaches nobody.
-                let Some(device) = devices.iter().find(|device| device.session == session) else { continue };
-                let name = match nth(device) {
-                    0 => device.user.to_string(),
-                    n => format!("{}#{}", device.user, n + 1),
-                };
-                self.told.push((name, event));
-            }
-        }
-        for fact in turn.facts {
-            let json: Value = serde_json::from_slice(&fact.to_json()).unwrap();
-            self.facts.push((fact.event.kind(), json["data"].clone()));
-        }
-    }
-
-    fn request_of(&mut self, device: &Device, body: Request) -> Result<Reply, callisto::call::Refusal> {
-        let devices = self.world.devices.clone();
-        let (turn, reply) = self.world.request(device, body);
-        self.heard(turn, &devices);
-        reply.expect("answered at once")
-    }
-
-    fn asks(&mut self, name: &str, body: Request) -> Result<Reply, callisto::call::Refusal> {
-        self.request_of(&self.device(name), body)
-    }
-
-    fn calls(&mut self, caller: &str, callees: &[&str], group_id: &str) -> CallId {
-        let users = callees.iter().map(|name| name.parse().unwrap()).collect();
-        let reply = self.asks(
-            caller,
-            Request::Call {
-                users,
-                media_type: CallMediaType::Video,
-                room: Some(RoomId::Int(7)),
-                group_id: group_id.into(),
-                timeout: None,
-                user_data: "data".into(),
-            },
-        );
-        let Ok(Reply::Placed { call, .. }) = reply else { panic!("{reply:?}") };
-        self.call = Some(call);
-        call
-    }
-
-    fn accepts(&mut self, name: &str) {
-        let call = self.call.unwrap();
-        self.asks(name, Request::Accept { call }).unwrap();
-    }
-
-    fn rejects(&mut self, name: &str) {
-        let call = self.call.unwrap();
-        self.asks(name, Request::Reject { call }).unwrap();
-    }
-
-    fn hangs_up(&mut self, name: &str) {
-        let call = self.call.unwrap();
-        self.asks(name, Request::HangUp { call }).unwrap();
-    }
-
-    fn input(&mut self, input: Input) {
-        let devices = self.world.devices.clone();
-        let turn = self.world.apply(input);
-        self.heard(turn, &devices);
-    }
-
-    fn passes(&mut self, span: Duration) {
-        self.world.now = self.world.now + span;
-        self.input(Input::Tick);
-    }
-
-    /// Makes the member's microphone and camera arrive at the server.
-    fn sends_media(&mut self, name: &str) {
-        let (call, device) = (self.call.unwrap(), self.device(name));
-        let (turn, _) = self.world.request(&device, Request::Offer { call, sdp: String::new(), sources: vec![] });
-        let peer = turn.media.iter().find_map(|command| match command {
-            Command::Offer { peer, .. } => Some(*peer),
-            _ => None,
-        });
-        let peer = peer.expect("an offer goes to the media plane");
-        for source in [Source::Camera, Source::Microphone] {
-            self.input(Input::Media(Report::Flowing { peer, source, flowing: true }));
-        }
-    }
-
-    fn drops(&mut self, name: &str) {
-        let device = self.device(name);
-        let connection = device.connection.expect("connected");
-        self.input(Input::Dropped { session: device.session, connection });
-    }
-
-    /// What this person was told since the last time anyone asked, as short texts; telemetry aside.
-    fn events(&mut self, name: &str) -> Vec<String> {
-        let of_them = |(who, event): &(String, Event)| {
-            let telemetry = event.kind() == EventKind::UserNetworkQualityChanged;
-            (who == name && !telemetry).then(|| short(event))
-        };
-        let events = self.told.iter().filter_map(of_them).collect();
-        self.told.retain(|(who, _)| who != name);
-        events
-    }
-
-    fn stream(&mut self) -> Vec<String> {
-        let facts = std::mem::take(&mut self.facts);
-        facts
-            .into_iter()
-            .map(|(kind, data)| match (kind, data["userId"].as_str(), data["reason"].as_str()) {
-                (_, Some(user), _) => match data["isVideoAvailable"].as_bool().or(data["isAudioAvailable"].as_bool()) {
-                    Some(on) => format!("{kind} {user} {on}"),
-                    None => format!("{kind} {user}"),
-                },
-                (_, None, Some(reason)) => format!("{kind} {reason}"),
-                _ => kind.to_string(),
-            })
-            .collect()
-    }
-}
-
-fn short(event: &Event) -> String {
-    let kind = event.kind();
-    match event {
-        Event::CallReceived { caller_id, .. } | Event::CallCancelled { caller_id } => format!("{kind} {caller_id}"),
-        Event::CallBegin { call_role, .. } => format!("{kind} {call_role:?}"),
-        Event::CallEnd { call_role, total_time, .. } => format!("{kind} {call_role:?} {total_time}"),
-        Event::UserReject { user_id }
-        | Event::UserNoResponse { user_id }
-        | Event::UserLineBusy { user_id }
-        | Event::UserInviting { user_id }
-        | Event::UserJoin { user_id }
-        | Event::UserLeave { user_id } => format!("{kind} {user_id}"),
-        Event::UserVideoAvailable { user_id, is_video_available: on }
-        | Event::UserAudioAvailable { user_id, is_audio_available: on } => format!("{kind} {user_id} {on}"),
-        _ => kind.to_string(),
-    }
-}
-
-const SECOND: Duration = Duration::from_secs(1);
+use crate::story::{SECOND, Story};
 
 #[test]
 fn a_placed_call_rings_its_callee_with_everything_the_caller_said() {
@@ -464,10 +288,7 @@ fn a_second_log_in_kicks_the_first_and_may_take_its_call_over() {
     let call = story.calls("alice", &["bob"], "");
     story.accepts("bob");
     story.told.clear();
-    let mut devices = story.world.devices.clone();
-    let turn = story.world.log_in(&"bob".parse().unwrap(), None);
-    devices.push(story.device("bob"));
-    story.heard(turn, &devices);
+    story.logs_in("bob");
     assert_eq!(story.events("bob"), ["onKickedOffline"]);
     story.asks("bob", Request::Join { target: Target::Call(call), media_type: CallMediaType::Video }).unwrap();
     assert_eq!(story.events("bob"), ["onCallBegin Called", "onUserJoin alice"]);

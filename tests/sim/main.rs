@@ -3,7 +3,9 @@
 
 mod calls;
 mod contract;
+mod orders;
 mod rules;
+mod story;
 mod world;
 
 /// A small deterministic generator (splitmix64).

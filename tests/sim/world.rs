@@ -6,7 +6,10 @@ use std::time::Duration;
 use callisto::base::{CallId, PeerId, SessionId, Timestamp, UserId};
 use callisto::call::Limits;
 use callisto::control::input::{LogIn, Restored};
-use callisto::control::{ConnectionId, Input, Message, Moment, Reply, Request, RequestId, Settings, State, Turn};
+use callisto::control::{
+    Answer, ConnectionId, Denial, Grant, Input, Message, Moment, Operation, OperationId, Reply, Request, RequestId,
+    Settings, State, Turn,
+};
 use callisto::media::Command;
 
 use crate::Random;
@@ -26,6 +29,8 @@ pub struct World {
     pub peers: Vec<PeerId>,
     /// How long tickets last; at random when not set.
     pub expire_after: Option<Duration>,
+    /// What the next log-ins may do.
+    pub grant: Option<Grant>,
     last: u64,
 }
 
@@ -59,6 +64,7 @@ impl World {
             stored: BTreeMap::new(),
             peers: Vec::new(),
             expire_after: None,
+            grant: None,
             last: 0,
         }
     }
@@ -112,6 +118,15 @@ impl World {
         (turn, reply)
     }
 
+    pub fn operate(&mut self, body: Operation) -> (Turn, Result<Answer, Denial>) {
+        let id = OperationId(self.number());
+        let mut turn = self.apply(Input::Operation { id, body });
+        let answers = std::mem::take(&mut turn.answers);
+        let [(answered, answer)] = <[_; 1]>::try_from(answers).expect("an operation is answered once, at once");
+        assert_eq!(answered, id);
+        (turn, answer)
+    }
+
     pub fn log_in(&mut self, user: &UserId, session: Option<SessionId>) -> Turn {
         let connection = ConnectionId(self.number());
         let session = session.unwrap_or_else(|| SessionId::from_u128(u128::from(self.last)));
@@ -119,7 +134,7 @@ impl World {
         let lifetime = self.expire_after.unwrap_or_else(|| Duration::from_secs(self.random.below(2000) + 1));
         let expires = self.now + lifetime;
         let request = RequestId(self.number().into());
-        let log_in = LogIn { session, connection, request, user: user.clone(), expires, grant: None };
+        let log_in = LogIn { session, connection, request, user: user.clone(), expires, grant: self.grant.clone() };
         self.devices.push(Device { user: user.clone(), session, connection: Some(connection) });
         self.apply(Input::LogIn(log_in))
     }

@@ -4,21 +4,28 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::extract::{Path, Query};
+use super::extract::{Body, Path, Query};
 use super::{Api, Replied};
 use crate::api::call::{CallFilter, Detail, Overview};
+use crate::api::order::{Kick, Mute, NewCall, Placed};
 use crate::api::page::Page;
 use crate::api::problem::{Code, Problem};
-use crate::base::CallId;
-use crate::control::{Answer, Operation};
+use crate::base::{CallId, UserId};
+use crate::control::{Answer, Operation, Order};
 
 pub const TAG: &str = "calls";
 
 pub fn routes() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::default().routes(routes!(list_calls)).routes(routes!(read_call))
+    OpenApiRouter::default()
+        .routes(routes!(list_calls, place_call))
+        .routes(routes!(read_call, dismiss_call))
+        .routes(routes!(kick_user))
+        .routes(routes!(mute_user))
 }
 
 /// List the calls that are going on
@@ -34,6 +41,24 @@ async fn list_calls(State(api): State<Arc<Api>>, Query(filter): Query<CallFilter
     }
 }
 
+/// Place a call between users
+///
+/// As if the caller had called: the callees are rung, the first one who accepts begins it. The caller's device hears `onCallPlaced`
+/// with everything it needs to show the call; a caller whom no client connects is refused (`callerOffline`), one who is in a call or rung
+/// for one, too (`refusedInThisState`).
+#[utoipa::path(post, path = "/v1/calls", tag = TAG, request_body = NewCall,
+    responses((status = 201, description = "The call is placed; `Location` has its path.", body = Placed)))]
+async fn place_call(State(api): State<Arc<Api>>, Body(call): Body<NewCall>) -> Result<Response, Problem> {
+    let placement = call.placement().map_err(|detail| Problem::new(Code::InvalidBody, detail))?;
+    match api.control.ask(Operation::Place(placement)).await? {
+        Answer::Placed { call, room } => {
+            let placed = Placed { call_id: call, room_id: (&room).into() };
+            Ok((StatusCode::CREATED, [(header::LOCATION, format!("/v1/calls/{call}"))], Json(placed)).into_response())
+        }
+        other => unreachable!("a placement is answered with a call, not {other:?}"),
+    }
+}
+
 /// Read a call that is going on
 ///
 /// With its members, their media and their network.
@@ -43,5 +68,51 @@ async fn read_call(State(api): State<Arc<Api>>, Path(call): Path<CallId>) -> Rep
     match api.control.ask(Operation::ReadCall { call }).await? {
         Answer::Call(call) => Ok(Json((*call).into())),
         other => unreachable!("a call is answered with a call, not {other:?}"),
+    }
+}
+
+/// End a call for everyone
+///
+/// With the reason `dismissed`.
+#[utoipa::path(delete, path = "/v1/calls/{callId}", tag = TAG, params(("callId" = String, Path)),
+    responses((status = 204, description = "The call is over.")))]
+async fn dismiss_call(State(api): State<Arc<Api>>, Path(call): Path<CallId>) -> Result<StatusCode, Problem> {
+    order(&api, call, Order::Dismiss).await
+}
+
+/// Put a user out of a call
+///
+/// Whether the user is in it or being rung for it; with the reason `kicked`. The call ends when too few are left.
+#[utoipa::path(delete, path = "/v1/calls/{callId}/users/{userId}", tag = TAG,
+    params(("callId" = String, Path), ("userId" = String, Path), Kick),
+    responses((status = 204, description = "The user is out.")))]
+async fn kick_user(
+    State(api): State<Arc<Api>>,
+    Path((call, user)): Path<(CallId, UserId)>,
+    Query(kick): Query<Kick>,
+) -> Result<StatusCode, Problem> {
+    let ban = kick.span().map_err(|detail| Problem::new(Code::InvalidQuery, detail))?;
+    order(&api, call, Order::Kick { user, ban }).await
+}
+
+/// Mute a user's source, or lift that
+///
+/// The server does not forward it, whatever the user's client does, also after the user left and came back. Lifted, it is as the user
+/// has it.
+#[utoipa::path(post, path = "/v1/calls/{callId}/users/{userId}/mute", tag = TAG,
+    params(("callId" = String, Path), ("userId" = String, Path)), request_body = Mute,
+    responses((status = 204, description = "It is so.")))]
+async fn mute_user(
+    State(api): State<Arc<Api>>,
+    Path((call, user)): Path<(CallId, UserId)>,
+    Body(Mute { source, muted }): Body<Mute>,
+) -> Result<StatusCode, Problem> {
+    order(&api, call, Order::Mute { user, source, muted }).await
+}
+
+async fn order(api: &Api, call: CallId, order: Order) -> Result<StatusCode, Problem> {
+    match api.control.ask(Operation::Order { call, order }).await? {
+        Answer::Done => Ok(StatusCode::NO_CONTENT),
+        other => unreachable!("an order is answered with success, not {other:?}"),
     }
 }

@@ -2,8 +2,10 @@
 
 pub mod auth;
 mod calls;
+mod events;
 pub mod extract;
 pub mod health;
+mod users;
 
 use std::sync::Arc;
 
@@ -23,19 +25,24 @@ use self::auth::ApiKey;
 use self::extract::MAX_BODY;
 use super::problem::{Code, Problem};
 use crate::control::io::Handle;
+use crate::ledger::io::{Store, StoreError};
 
 /// What the routes work with; each handler takes it as `State(api): State<Arc<Api>>`.
 pub struct Api {
     pub key: ApiKey,
     pub control: Handle,
+    pub ledger: Arc<Store>,
 }
 
 /// Every noun's routes. A new noun is a file beside this one, a line here, and a line in [`TAGS`].
 fn routes() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::with_openapi(OpenApiBuilder::new().info(info()).build()).merge(calls::routes())
+    OpenApiRouter::with_openapi(OpenApiBuilder::new().info(info()).build())
+        .merge(calls::routes())
+        .merge(events::routes())
+        .merge(users::routes())
 }
 
-const TAGS: &[(&str, &str)] = &[(calls::TAG, "Calls that are going on.")];
+const TAGS: &[(&str, &str)] = &[(calls::TAG, "Calls that are going on."), (users::TAG, "Who is online, and where.")];
 
 fn info() -> Info {
     let mut info = Info::new("Callisto", env!("CARGO_PKG_VERSION"));
@@ -115,6 +122,22 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = axum::http::StatusCode::from_u16(self.code.status().0).expect("codes have real statuses");
         (status, [(header::CONTENT_TYPE, "application/problem+json")], self.to_json()).into_response()
+    }
+}
+
+/// Reads the record, which may wait for the disk.
+async fn read<T: Send + 'static>(
+    api: &Api,
+    what: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, Problem> {
+    let ledger = api.ledger.clone();
+    match tokio::task::spawn_blocking(move || what(&ledger)).await {
+        Ok(Ok(found)) => Ok(found),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "the record cannot be read");
+            Err(Problem::new(Code::Unavailable, error.to_string()))
+        }
+        Err(_) => Err(Problem::new(Code::Internal, "reading the record failed")),
     }
 }
 

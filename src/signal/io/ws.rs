@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::registry::{Arrival, Frame, Registry, SOCKET_QUEUE};
 use crate::base::{SessionId, UserId};
 use crate::control::io::{Clock, Handle, Stopped, entropy};
-use crate::control::{ConnectionId, Grant, Input, LogIn, Refusal, RequestId};
+use crate::control::{ConnectionId, Grant, Input, LogIn, Refusal, Renewal, RequestId};
 use crate::event::ErrorCode;
 use crate::metrics::Metrics;
 use crate::signal::protocol::{self, Body, Incoming, LogInParams, MAX_FRAME};
@@ -195,8 +195,8 @@ impl Connection {
             Body::Ping => self.say(protocol::result(&id, &json!({}))),
             Body::RenewUserSig { user_sig } => match self.verify(&user_sig, self.door.tickets.sdk_app_id(), &user) {
                 Ok(ticket) => {
-                    let expires = ticket.expires_at;
-                    self.door.control.send(Input::Renewed { session, request: id, expires }).await?;
+                    let (expires, grant) = (ticket.expires_at, ticket.map_key.map(grant));
+                    self.door.control.send(Input::Renewed(Renewal { session, request: id, expires, grant })).await?;
                 }
                 Err(refusal) => self.refuse(&id, &refusal),
             },

@@ -262,7 +262,7 @@ export class CallKit {
   }
 
   /**
-   * Listens to an event: one of TUICallEvent, or `onUserInviting`, `onConnectionChanged`, `onLocalMediaChanged`, `slots` (see SDK.md).
+   * Listens to an event: one of TUICallEvent, or `onUserInviting`, `onCallPlaced`, `onConnectionChanged`, `onLocalMediaChanged`, `slots` (see SDK.md).
    * With a function alone, to all seventeen: it is called with (name, payload).
    * @param {string | ((name: string, payload: object) => void)} event
    * @param {(payload: any) => void} [listener]
@@ -495,6 +495,8 @@ export class CallKit {
     const about = !payload.callId || payload.callId === this.#call?.callId ? this.#call : null;
     if (name === "onCallReceived") {
       if (!this.#ring(payload)) return;
+    } else if (name === "onCallPlaced") {
+      this.#placedForUs(payload);
     } else if (name === "onKickedOffline") {
       this.#signal.close();
       if (this.#call) this.#finish(this.#call);
@@ -513,6 +515,13 @@ export class CallKit {
     const group = calleeIdList.length > 1 || Boolean(groupId);
     this.#newCall({ callId, callMediaType, callRole: CALLED, callerId, group, phase: "ringing" });
     return true;
+  }
+
+  /** The backend called for this user: the call is as one that we placed; its devices open when it begins. */
+  #placedForUs({ callId, roomId, calleeIdList = [], groupId, callMediaType }) {
+    if (this.#call) return;
+    const group = calleeIdList.length > 1 || Boolean(groupId);
+    this.#newCall({ callId, roomId, callMediaType, callRole: CALLER, callerId: this.userId, group, phase: "calling" });
   }
 
   /** Follows one event of the current call, before the app hears of it. */
