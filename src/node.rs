@@ -1,5 +1,6 @@
 //! The composition root: builds every part, joins them with bounded channels, and stops them in order.
 
+mod io;
 pub mod record;
 
 use std::fs::OpenOptions;
@@ -16,6 +17,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use self::io::{Service, Signals};
 use self::record::LedgerRecord;
 use crate::api::io::Api;
 use crate::api::io::auth::ApiKey;
@@ -44,19 +46,17 @@ use crate::webhook::{Observation, Settings as DeliverySettings};
 
 /// Reports of all shards on their way to control. Shards never wait: what does not fit is kept by them, newest value first.
 const REPORT_QUEUE: usize = 4096;
-/// Time for the last facts to reach a disk that makes trouble.
-const CLOSE_LEDGER_WITHIN: Duration = Duration::from_secs(10);
-/// Time for requests that are under way when the node stops; what is left is delivered by the next start.
-const STOP_DELIVERY_WITHIN: Duration = Duration::from_secs(5);
 /// The try-a-call page's tickets are good for a day.
 const TRY_TICKET_LIFETIME: Duration = Duration::from_secs(86_400);
 
 /// Runs the server until it is told to stop.
 pub async fn run(config: Config, secrets: Secrets) -> anyhow::Result<()> {
+    let mut signals = Signals::listen()?;
+    let drain = config.drain;
     let node = Node::start(config, secrets).await?;
-    stop_signal().await?;
-    tracing::info!("stopping");
-    node.stop().await;
+    Service::ready();
+    signals.next().await;
+    node.drain(drain, &mut signals).await;
     Ok(())
 }
 
@@ -70,7 +70,10 @@ struct Node {
     control_thread: std::thread::JoinHandle<()>,
     plane: Arc<Plane>,
     deliverer: Deliverer,
+    record: WriterHandle<Then>,
     writer: Writer<Then>,
+    /// True once no call is left and none will come.
+    drained: watch::Sender<bool>,
 }
 
 /// What waits until a turn's facts are stored.
@@ -108,6 +111,7 @@ impl Node {
         let _ = delivery.set(deliverer.handle());
 
         let state = State::new(settings(&config, plane.shards()));
+        let drained = watch::Sender::new(false);
         let outward = Inside {
             plane: plane.clone(),
             desk: control.desk(),
@@ -117,6 +121,7 @@ impl Node {
             clock,
             readiness: readiness.clone(),
             metrics: metrics.clone(),
+            drained: drained.clone(),
         };
         let (stop_control, stop) = oneshot::channel();
         let control_thread = spawn_control(state, clock, Ears { inputs, reports, stop }, outward)?;
@@ -142,30 +147,20 @@ impl Node {
         announce(&public, &admin, &plane)?;
         let servers = vec![serve(public, public_routes), serve(admin, admin_routes)];
         readiness.set(true);
-        Ok(Self { servers, readiness, registry, control, stop_control, control_thread, plane, deliverer, writer })
-    }
-
-    /// Nothing that was told is lost: doors close first, then control ends, then what it gave out is stored.
-    async fn stop(self) {
-        self.readiness.set(false);
-        let _ = self.control.send(Input::Drain).await;
-        for server in self.servers {
-            server.abort();
-        }
-        self.registry.close_all();
-        let _ = self.stop_control.send(());
-        let control_thread = self.control_thread;
-        if tokio::task::spawn_blocking(move || control_thread.join()).await.is_err() {
-            tracing::error!("control had failed");
-        }
-        self.deliverer.shutdown(STOP_DELIVERY_WITHIN).await;
-        let unstored = self.writer.close(CLOSE_LEDGER_WITHIN).await;
-        if unstored.0 > 0 {
-            tracing::error!(turns = unstored.0, "the record could not be written to the end");
-        }
-        if let Ok(plane) = Arc::try_unwrap(self.plane) {
-            let _ = tokio::task::spawn_blocking(|| plane.stop()).await;
-        }
+        let record = writer.handle();
+        Ok(Self {
+            servers,
+            readiness,
+            registry,
+            control,
+            stop_control,
+            control_thread,
+            plane,
+            deliverer,
+            record,
+            writer,
+            drained,
+        })
     }
 }
 
@@ -179,11 +174,12 @@ struct Inside {
     clock: Clock,
     readiness: Arc<Readiness>,
     metrics: Metrics,
+    drained: watch::Sender<bool>,
 }
 
 impl Outward for Inside {
     async fn turn(&mut self, turn: Turn) {
-        let Turn { media, facts, states, tells, mut answers, after, telemetry } = turn;
+        let Turn { media, facts, states, tells, mut answers, after, telemetry, drained } = turn;
         for command in media {
             send(&self.plane, command);
         }
@@ -213,12 +209,13 @@ impl Outward for Inside {
             // A look at what is going on waits for no disk.
             answers.drain(..).for_each(|(id, result)| self.desk.answer(id, result));
         }
-        if append.is_empty() && tells.is_empty() && after.is_empty() && telemetry.is_empty() {
-            return;
-        }
+        let is_empty = append.is_empty() && tells.is_empty() && after.is_empty() && telemetry.is_empty();
         let turn = ledger::Turn { append, then: Then { tells, answers, after, telemetry } };
-        if self.writer.submit(turn).await.is_err() {
+        if !is_empty && self.writer.submit(turn).await.is_err() {
             tracing::error!("the record is closed; a turn is lost");
+        }
+        if drained {
+            self.drained.send_replace(true);
         }
     }
 
@@ -515,16 +512,5 @@ fn announce(public: &TcpListener, admin: &TcpListener, plane: &Plane) -> anyhow:
     };
     println!("Try a call in two tabs:  http://{}/", reach(public));
     println!("Prometheus metrics:      http://{}/metrics", reach(admin));
-    Ok(())
-}
-
-/// SIGTERM, or Ctrl-C at a terminal.
-async fn stop_signal() -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        result = tokio::signal::ctrl_c() => result?,
-    }
     Ok(())
 }

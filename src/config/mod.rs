@@ -22,6 +22,7 @@ pub struct Config {
     pub http: Http,
     pub media: Media,
     pub calls: Calls,
+    pub drain: Drain,
     pub telemetry: Telemetry,
     pub quality: Quality,
     pub webhooks: Webhooks,
@@ -110,6 +111,26 @@ pub struct Calls {
     /// How long a session whose ticket expired may renew it before it is closed.
     #[serde(with = "text::duration")]
     pub renew_grace: Duration,
+}
+
+/// How the node stops.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Drain {
+    /// How long open calls may go on once the node is told to stop.
+    #[serde(with = "text::duration")]
+    pub timeout: Duration,
+    pub open_calls: OpenCalls,
+}
+
+/// What becomes of calls that are open when the node has waited long enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OpenCalls {
+    /// The next start takes them up.
+    Keep,
+    /// They end: no node will have this record again.
+    End,
 }
 
 /// How often the two telemetry events are looked at.

@@ -41,6 +41,8 @@ pub struct Turn {
     pub after: Vec<Command>,
     /// For webhooks that name them; never stored.
     pub telemetry: Vec<(CallId, Event)>,
+    /// No call is left, and none will come: the node may stop once this turn is stored and told.
+    pub drained: bool,
 }
 
 /// A call's state for the ledger, so that a node that comes back knows it.
@@ -74,7 +76,8 @@ pub struct State {
     pub(super) offers: HashMap<u64, (SessionId, RequestId)>,
     pub(super) timers: Timers<Timer>,
     last_number: u64,
-    pub(super) draining: bool,
+    /// Until when calls may go on, once the node is to stop.
+    pub(super) draining: Option<Timestamp>,
     pub(super) writable: bool,
     pub(super) turn: Turn,
 }
@@ -93,7 +96,7 @@ impl State {
             offers: HashMap::new(),
             timers: Timers::default(),
             last_number: 0,
-            draining: false,
+            draining: None,
             writable: true,
             turn: Turn::default(),
         }
@@ -106,7 +109,7 @@ impl State {
 
     /// Whether a new call would be taken on.
     pub fn takes_calls(&self) -> bool {
-        self.writable && !self.draining
+        self.writable && self.draining.is_none()
     }
 
     pub fn calls(&self) -> impl Iterator<Item = &Room> {
@@ -136,10 +139,12 @@ impl State {
             Input::Media(report) => self.report(report, now),
             Input::Restored(restored) => self.restored(restored, now),
             Input::LedgerHealth { writable } => self.writable = writable,
-            Input::Drain => self.draining = true,
+            Input::Drain { within } => self.drain(within, now),
+            Input::EndCalls => self.end_calls(now),
             Input::Tick => {}
         }
         self.handle_due(now);
+        self.turn.drained = self.draining.is_some() && self.calls.is_empty();
         std::mem::take(&mut self.turn)
     }
 

@@ -45,8 +45,10 @@ pub enum Input {
     Restored(Restored),
     /// Whether facts can be stored; while not, no new call is taken on.
     LedgerHealth { writable: bool },
-    /// No new calls from here on.
-    Drain,
+    /// The node is to stop: no new calls from here on, and those that go on have so long.
+    Drain { within: Duration },
+    /// The node stops and will not take its calls up again: those that are left end.
+    EndCalls,
     /// A deadline passed.
     Tick,
 }

@@ -1,5 +1,7 @@
 //! What control has a door tell a client.
 
+use std::time::Duration;
+
 use crate::base::{CallId, Mid, Source, UserId};
 use crate::call::Refusal;
 use crate::event::{CallMediaType, CallRole, Event, RoomId};
@@ -26,6 +28,10 @@ pub enum Message {
         call: CallId,
         mid: Mid,
         encodings: Vec<EncodingState>,
+    },
+    /// The server is to stop: no new calls, and those that go on have so long.
+    Stopping {
+        within: Duration,
     },
     /// The session is over: nothing follows, the connection is closed.
     Close {

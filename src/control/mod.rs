@@ -2,6 +2,7 @@
 //! control carries what one says to the others, and hands on in order what must be stored and told.
 
 pub mod apply;
+mod drain;
 pub mod input;
 pub mod io;
 pub mod message;

@@ -309,7 +309,7 @@ impl State {
     }
 
     fn check_takes_calls(&self) -> Result<(), Refusal> {
-        if self.draining {
+        if self.draining.is_some() {
             return Err(Refusal::new(ErrorCode::Unavailable, "this server is being stopped and takes no new calls"));
         }
         if !self.writable {

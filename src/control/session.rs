@@ -100,6 +100,7 @@ impl State {
         // The reply first: it opens the new connection, and what was missed follows it.
         let calls = self.presence.call(&user).and_then(|call| self.calls.get(&call)).map(|room| brief(room, &user));
         self.reply(id, request, Ok(Reply::LoggedIn { calls: calls.into_iter().flatten().collect() }));
+        self.tell_stopping(id, now);
         self.signal_changed(id, &user, false, now);
         self.narrow(&user, now);
     }

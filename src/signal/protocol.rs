@@ -362,6 +362,9 @@ pub fn write(message: &Message) -> Option<String> {
                 value
             }).collect::<Vec<_>>(),
         }}),
+        Message::Stopping { within } => json!({"jsonrpc": "2.0", "method": "serverStopping", "params": {
+            "seconds": within.as_secs(),
+        }}),
         Message::Close { .. } => return None,
     };
     Some(notification.to_string())
@@ -414,7 +417,8 @@ pub fn is_kept(message: &Message) -> bool {
     match message {
         Message::Event { event, .. } => event.kind().class() != Class::Telemetry,
         Message::Reply { .. } | Message::Slots { .. } | Message::Encodings { .. } => true,
-        Message::Close { .. } => false,
+        // Told again at each log-in while it holds.
+        Message::Stopping { .. } | Message::Close { .. } => false,
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::DEADLINE;
+use crate::server::Site;
 
 /// 32 bytes; any other would do.
 const SECRET: &str = "whsec_Q2FsbGlzdG8gdGVzdHMgaXRzIG93biB3ZWJob29rcyE=";
@@ -135,6 +136,14 @@ impl Backend {
         let inbox = self.shared.inbox();
         assert!(inbox.wrongs.is_empty(), "{:#?}", inbox.wrongs);
         assert!(outcome.is_ok(), "the backend waited in vain for {what}; it got {:#?}", inbox.accepted);
+    }
+}
+
+impl Site {
+    /// With these receivers as webhook endpoints for all lifecycle events.
+    pub fn new(backends: &[&Backend]) -> Self {
+        let endpoints: Vec<_> = backends.iter().map(|backend| (backend.url(), backend.secret())).collect();
+        Self::with_endpoints(&endpoints)
     }
 }
 

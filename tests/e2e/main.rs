@@ -8,6 +8,7 @@ mod browser;
 mod calls;
 mod delivery;
 mod doors;
+mod drain;
 mod operator;
 mod resume;
 mod rpc;

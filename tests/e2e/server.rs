@@ -13,7 +13,6 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::DEADLINE;
-use crate::backend::Backend;
 
 /// A server's folder: configuration, data, log. It stays when the process goes, so a server can be started in it again.
 pub struct Site {
@@ -30,12 +29,11 @@ pub struct Server {
 }
 
 impl Site {
-    /// With these receivers as webhook endpoints for all lifecycle events.
-    pub fn new(backends: &[&Backend]) -> Self {
+    /// With webhook endpoints, each a URL and a secret, for all lifecycle events.
+    pub fn with_endpoints(endpoints: &[(String, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut config = String::from("[webhooks]\nallow_private = [\"127.0.0.0/8\"]\n");
-        for backend in backends {
-            let (url, secret) = (backend.url(), backend.secret());
+        for (url, secret) in endpoints {
             config += &format!("[[webhooks.endpoints]]\nurl = \"{url}\"\nsecret = \"{secret}\"\nevents = [\"*\"]\n");
         }
         fs::write(folder.path().join("callisto.toml"), config).expect("a configuration file");
@@ -163,15 +161,29 @@ impl Server {
         self.signal(libc::SIGKILL).await;
     }
 
-    async fn signal(mut self, signal: libc::c_int) -> ExitStatus {
-        let pid = libc::pid_t::try_from(self.process.id()).expect("a pid");
+    async fn signal(self, signal: libc::c_int) -> ExitStatus {
+        self.send(signal);
+        self.ended().await
+    }
+
+    /// Sends a signal and waits for nothing.
+    pub fn send(&self, signal: libc::c_int) {
         // SAFETY: a system call without memory; nobody has waited for the process yet, so the pid is still its own.
-        assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+        assert_eq!(unsafe { libc::kill(self.pid(), signal) }, 0);
+    }
+
+    fn pid(&self) -> libc::pid_t {
+        libc::pid_t::try_from(self.process.id()).expect("a pid")
+    }
+
+    /// Waits for its end, which something else brings about.
+    pub async fn ended(mut self) -> ExitStatus {
+        let pid = self.pid();
         let ended = timeout(DEADLINE, spawn_blocking(move || (self.process.wait(), self))).await;
         let Ok(ended) = ended else {
             // SAFETY: as above. The thread that waits reaps it.
             unsafe { libc::kill(pid, libc::SIGKILL) };
-            panic!("the server does not end after signal {signal}");
+            panic!("the server does not end");
         };
         let (status, _server) = ended.expect("waiting does not panic");
         status.expect("a child can be waited for")

@@ -13,15 +13,23 @@ use crate::metrics::Metrics;
 
 /// Whether the node takes new calls; written by the node, read by `/readyz`.
 #[derive(Debug, Default)]
-pub struct Readiness(AtomicBool);
+pub struct Readiness {
+    ready: AtomicBool,
+    closed: AtomicBool,
+}
 
 impl Readiness {
     pub fn set(&self, ready: bool) {
-        self.0.store(ready, Ordering::Relaxed);
+        self.ready.store(ready, Ordering::Relaxed);
+    }
+
+    /// For good: the node stops.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
     }
 
     pub fn is_ready(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.ready.load(Ordering::Relaxed) && !self.closed.load(Ordering::Relaxed)
     }
 }
 

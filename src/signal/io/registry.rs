@@ -97,12 +97,14 @@ impl Registry {
         }
     }
 
-    /// Closes every socket, at the end of the node.
-    pub fn close_all(&self) {
-        for place in &self.places {
-            if let Some((_, socket)) = &place.attached {
-                let _ = socket.try_send(Frame::Close { code: 1012, reason: "the server restarts" });
-            }
+    /// Closes every socket, at the end of the node; done when all of them are closed. A socket that takes no more is let go.
+    pub async fn close_all(&self) {
+        let sockets: Vec<_> = self.places.iter_mut().filter_map(|mut place| place.attached.take()).collect();
+        for (_, socket) in &sockets {
+            let _ = socket.try_send(Frame::Close { code: 1012, reason: "the server restarts" });
+        }
+        for (_, socket) in sockets {
+            socket.closed().await;
         }
     }
 
