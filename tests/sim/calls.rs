@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use callisto::base::{CallId, PeerId, SessionId, Source, UserId};
 use callisto::control::input::Target;
-use callisto::control::{Input, Request};
+use callisto::control::{Input, Message, Request};
 use callisto::event::{CallMediaType, RoomId};
 use callisto::media::{Connection, Report};
 
@@ -166,4 +166,30 @@ fn group_calls_with_several_devices_keep_the_contract() {
 #[test]
 fn calls_keep_the_contract_across_crashes() {
     for_each_seed(2000, |seed| run(seed, 2, true, true));
+}
+
+#[test]
+fn a_draining_node_takes_no_calls_and_says_when_the_last_is_over() {
+    for_each_seed(500, |seed| {
+        let mut world = World::new(seed, settings(2, 5));
+        for n in 0..USERS {
+            world.log_in(&user(n), None);
+        }
+        for _ in 0..STEPS / 2 {
+            world.step(true, false);
+        }
+        let open = world.state.calls().count();
+        let turn = world.apply(Input::Drain { within: Duration::from_secs(3) });
+        assert_eq!(turn.drained, open == 0);
+        let told = turn.tells.iter().filter(|(_, message)| matches!(message, Message::Stopping { .. })).count();
+        assert_eq!(told, world.state.session_count(), "every session is told once");
+        for _ in 0..STEPS / 2 {
+            let open = world.state.calls().count();
+            world.step(true, false);
+            assert!(world.state.calls().count() <= open, "a call was taken on");
+        }
+        assert!(!world.state.takes_calls());
+        assert!(world.apply(Input::EndCalls).drained);
+        world.rules.every_call_is_over();
+    });
 }
