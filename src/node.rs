@@ -8,7 +8,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
@@ -17,12 +16,10 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use self::io::{Service, Signals};
+use self::io::{Doors, Service, Signals};
 use self::record::LedgerRecord;
-use crate::api::io::Api;
-use crate::api::io::auth::ApiKey;
-use crate::api::io::health::{Readiness, health, metrics as metrics_routes};
-use crate::base::{CallId, EventId, SessionId, UserId};
+use crate::api::io::health::Readiness;
+use crate::base::{CallId, EventId, SessionId};
 use crate::call::{Call, Limits};
 use crate::config::Config;
 use crate::config::io::Secrets;
@@ -35,10 +32,7 @@ use crate::media::io::{Plane, Ports, interface};
 use crate::media::{self, Command, Report, ShardSnapshot, Thresholds};
 use crate::metrics::{DeliveryResult, Metrics};
 use crate::signal::io::registry::Registry;
-use crate::signal::io::ws::{self, Door};
 use crate::signal::token::TokenKey;
-use crate::ticket::{Ticket, TicketKey};
-use crate::web;
 use crate::webhook::dispatch;
 use crate::webhook::endpoint::Roster;
 use crate::webhook::io::{ClientSettings, Deliverer, DelivererHandle, Parts};
@@ -46,8 +40,6 @@ use crate::webhook::{Observation, Settings as DeliverySettings};
 
 /// Reports of all shards on their way to control. Shards never wait: what does not fit is kept by them, newest value first.
 const REPORT_QUEUE: usize = 4096;
-/// The try-a-call page's tickets are good for a day.
-const TRY_TICKET_LIFETIME: Duration = Duration::from_secs(86_400);
 
 /// Runs the server until it is told to stop.
 pub async fn run(config: Config, secrets: Secrets) -> anyhow::Result<()> {
@@ -128,24 +120,18 @@ impl Node {
         tokio::spawn(follow_health(ledger_health, control.clone()));
         restore(&store, &control).await?;
 
-        let tickets = TicketKey::new(config.app.id, &secrets.app_secret.0, config.app.clock_skew);
-        let door = Arc::new(Door {
-            control: control.clone(),
-            registry: registry.clone(),
-            tickets: tickets.clone(),
+        let doors = Doors {
+            config: &config,
+            secrets: &secrets,
             clock,
-            allowed_origins: config.http.allowed_origins.clone(),
-            ice_servers: Vec::new(),
-            metrics: metrics.clone(),
-        });
-        let pages =
-            web::Pages { try_page: config.http.try_page, sdk_app_id: config.app.id, sign: signer(tickets, clock) };
-        let public_routes = web::router(pages).merge(ws::router(door)).merge(health(readiness.clone()));
-        let api = Api { key: ApiKey::new(&secrets.api_key.0), control: control.clone(), ledger: store.clone() };
-        let admin_routes =
-            metrics_routes(metrics).merge(health(readiness.clone())).merge(crate::api::io::router(Arc::new(api)));
+            control: &control,
+            ledger: &store,
+            registry: &registry,
+            readiness: &readiness,
+            metrics: &metrics,
+        };
         announce(&public, &admin, &plane)?;
-        let servers = vec![serve(public, public_routes), serve(admin, admin_routes)];
+        let servers = vec![serve(public, doors.public()), serve(admin, doors.admin())];
         readiness.set(true);
         let record = writer.handle();
         Ok(Self {
@@ -472,18 +458,6 @@ async fn restore(store: &Store, control: &Handle) -> anyhow::Result<()> {
         control.send(Input::Restored(Restored { call: Box::new(call), last_seen })).await?;
     }
     Ok(())
-}
-
-fn signer(tickets: TicketKey, clock: Clock) -> web::io::Signer {
-    Arc::new(move |user: &UserId| {
-        let now = clock.now();
-        tickets.sign(&Ticket {
-            user: user.clone(),
-            issued_at: now,
-            expires_at: now + TRY_TICKET_LIFETIME,
-            map_key: None,
-        })
-    })
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -1,8 +1,10 @@
-//! The node's own dealings with the machine it runs on: signals, and the service manager.
+//! The node's own dealings with the outside: the listeners' routes, signals, the service manager.
 
+mod doors;
 mod service;
 mod signals;
 pub mod stop;
 
+pub use doors::Doors;
 pub use service::Service;
 pub use signals::Signals;

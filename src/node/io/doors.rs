@@ -1,0 +1,76 @@
+//! What the two listeners serve, joined from the doors.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+
+use crate::api::io::Api;
+use crate::api::io::auth::ApiKey;
+use crate::api::io::health::{Readiness, health, metrics};
+use crate::base::UserId;
+use crate::config::Config;
+use crate::config::io::Secrets;
+use crate::control::io::{Clock, Handle};
+use crate::ledger::io::Store;
+use crate::metrics::Metrics;
+use crate::signal::io::registry::Registry;
+use crate::signal::io::ws::{self, Door};
+use crate::ticket::{Ticket, TicketKey};
+use crate::web;
+
+/// The try-a-call page's tickets are good for a day.
+const TRY_TICKET_LIFETIME: Duration = Duration::from_secs(86_400);
+
+/// What the doors are made of.
+pub struct Doors<'a> {
+    pub config: &'a Config,
+    pub secrets: &'a Secrets,
+    pub clock: Clock,
+    pub control: &'a Handle,
+    pub ledger: &'a Arc<Store>,
+    pub registry: &'a Arc<Registry>,
+    pub readiness: &'a Arc<Readiness>,
+    pub metrics: &'a Metrics,
+}
+
+impl Doors<'_> {
+    /// For clients.
+    pub fn public(&self) -> Router {
+        let Config { app, http, .. } = self.config;
+        let tickets = TicketKey::new(app.id, &self.secrets.app_secret.0, app.clock_skew);
+        let door = Arc::new(Door {
+            control: self.control.clone(),
+            registry: self.registry.clone(),
+            tickets: tickets.clone(),
+            clock: self.clock,
+            allowed_origins: http.allowed_origins.clone(),
+            ice_servers: Vec::new(),
+            metrics: self.metrics.clone(),
+        });
+        let pages = web::Pages { try_page: http.try_page, sdk_app_id: app.id, sign: signer(tickets, self.clock) };
+        web::router(pages).merge(ws::router(door)).merge(health(self.readiness.clone()))
+    }
+
+    /// For operators and the backend.
+    pub fn admin(&self) -> Router {
+        let api = Api {
+            key: ApiKey::new(&self.secrets.api_key.0),
+            control: self.control.clone(),
+            ledger: self.ledger.clone(),
+        };
+        metrics(self.metrics.clone()).merge(health(self.readiness.clone())).merge(crate::api::io::router(Arc::new(api)))
+    }
+}
+
+fn signer(tickets: TicketKey, clock: Clock) -> web::io::Signer {
+    Arc::new(move |user: &UserId| {
+        let now = clock.now();
+        tickets.sign(&Ticket {
+            user: user.clone(),
+            issued_at: now,
+            expires_at: now + TRY_TICKET_LIFETIME,
+            map_key: None,
+        })
+    })
+}
