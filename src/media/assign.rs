@@ -6,7 +6,7 @@ use super::publisher::Publisher;
 use super::report::{Report, SlotAssignment};
 use super::room::{Assignment, Room, Turn};
 use super::route::Origin;
-use super::slot::{Showing, Slot};
+use super::slot::{Grant, Showing, Slot};
 use super::slots::{self, Candidate, Feed, Limits, Place};
 use crate::base::{PeerId, Source};
 
@@ -88,7 +88,7 @@ impl Room {
             source: slot
                 .feed()
                 .map_or(if slot.kind.is_audio() { Source::Microphone } else { Source::Camera }, |feed| feed.source),
-            paused: false,
+            paused: slot.grant == Grant::Paused,
         };
         let slots = member.slots.iter().map(assignment).collect();
         turn.outbox.reports.push_back(Report::Slots { peer: member.id, version: member.version, slots });

@@ -1,13 +1,11 @@
 //! What a drained member brought: packets become the room's to forward, events change what is known of it.
 
-use std::time::Instant;
-
 use str0m::rtp::RtpPacket;
 
 use super::member::Link;
 use super::payload::Glimpse;
 use super::peer::{PeerEvent, StreamName};
-use super::publish::SenderReport;
+use super::publish::{Arrival, SenderReport};
 use super::report::{Connection, Report};
 use super::room::{Assignment, Room, Turn};
 use super::route::{Origin, Receiver};
@@ -52,7 +50,11 @@ impl Room {
         let ssrc = *packet.header.ssrc;
         let source = track.source;
         let known = track.encodings[encoding].ssrc;
-        if track.arrived(encoding, ssrc, packet.payload.len(), now) {
+        if let Some(height) = glimpse.height {
+            track.encodings[encoding].height = Some(height);
+        }
+        let (bytes, place, marker) = (packet.payload.len(), &glimpse.place, packet.header.marker);
+        if track.arrived(encoding, Arrival { ssrc, bytes, place, marker }, now) {
             let report = Report::Flowing { peer: publisher.id, source, flowing: true };
             turn.outbox.reports.push_back(report);
             self.assignment = Assignment::Due;
@@ -88,28 +90,31 @@ impl Room {
             payload: packet.payload,
         };
         self.voice_began |= began;
-        self.take(packet, known, now);
+        self.take(packet, known, turn);
     }
 
     /// A packet is to be forwarded at the end of the turn. `known`: the SSRC that its encoding had before it.
-    fn take(&mut self, packet: Packet, known: u32, now: Instant) {
+    fn take(&mut self, packet: Packet, known: u32, turn: &mut Turn<'_>) {
         let (origin, stream, key_frame_start) = (packet.origin, packet.stream, packet.glimpse.key_frame_start);
         self.arrived.push(packet);
         if key_frame_start && let Some(track) = self.publisher_mut(origin.member).track_mut(origin.source) {
             track.encodings[stream.encoding].gate.key_frame();
         }
         if known != stream.ssrc {
-            self.new_stream(origin, key_frame_start, now);
+            self.new_stream(origin, key_frame_start, turn);
         }
     }
 
     /// A stream began, or began anew.
-    fn new_stream(&mut self, origin: Origin, key_frame_start: bool, now: Instant) {
+    fn new_stream(&mut self, origin: Origin, key_frame_start: bool, turn: &mut Turn<'_>) {
+        if let Some(track) = self.publisher_mut(origin.member).track_mut(origin.source) {
+            track.survey(turn.now);
+        }
         if !key_frame_start {
-            return self.show_to_receivers(origin, now);
+            return self.show_to_receivers(origin, turn);
         }
         for Receiver { member, slot } in self.routes.receivers(origin).to_vec() {
-            self.aim(member, slot, now);
+            self.aim(member, slot, turn);
         }
     }
 
@@ -121,7 +126,7 @@ impl Room {
                 let peer = member.id;
                 turn.outbox.reports.push_back(Report::Connection { peer, state: Connection::Connected });
                 for slot in 0..self.member_mut(seat).slots.len() {
-                    self.show(seat, slot, turn.now);
+                    self.show(seat, slot, turn);
                 }
             }
             PeerEvent::Closed => self.end(seat),
@@ -143,7 +148,7 @@ impl Room {
                     encoding.report = Some(SenderReport { ntp, timestamp });
                 }
             }
-            PeerEvent::Estimate(_) => {}
+            PeerEvent::Estimate(bitrate) => member.budget.note(bitrate, turn.now),
             PeerEvent::Peer(stats) => member.gauge.peer(stats),
             PeerEvent::Ingress(stats) => {
                 if let Some(source) = self.publisher_mut(seat).track_by_mid(stats.mid).map(|track| track.source) {

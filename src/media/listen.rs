@@ -3,24 +3,14 @@
 use std::time::Instant;
 
 use super::floor::Heard;
-use super::publisher::Publisher;
 use super::report::Report;
 use super::room::{Assignment, Room, Turn};
-use super::route::Origin;
 
 impl Room {
-    /// A few times a second: who has the floor, what ceased to flow, which encodings are the best.
+    /// A few times a second: who has the floor, and what ceased to flow.
     pub(super) fn listen(&mut self, turn: &mut Turn<'_>) {
         self.note_silent_tracks(turn);
         self.observe_voices(turn.now);
-        let tracks = |(member, publisher): (usize, &Publisher)| {
-            let layered = publisher.tracks.iter().flatten().filter(|track| track.encodings.len() > 1);
-            layered.map(|track| Origin { member, source: track.source }).collect::<Vec<_>>()
-        };
-        let layered: Vec<Origin> = self.publishers().flat_map(tracks).collect();
-        for origin in layered {
-            self.show_to_receivers(origin, turn.now);
-        }
     }
 
     pub(super) fn tell_volumes(&mut self, turn: &mut Turn<'_>) {

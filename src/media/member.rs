@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use str0m::format::CodecConfig;
 use str0m::media::MediaKind;
 
+use super::budget::Budget;
 use super::command::{Permissions, SlotWish};
 use super::demux::Names;
 use super::negotiate::{self, Plan};
@@ -39,6 +40,10 @@ pub struct Member {
     /// Of the assignment the client was last reported.
     pub version: u64,
     pub gauge: Gauge,
+    /// Of the path to the client.
+    pub budget: Budget,
+    /// What the connection was last told to plan with, present and desired, in bits per second.
+    pub planned: (u64, u64),
     wishes: Vec<SlotWish>,
 }
 
@@ -54,6 +59,8 @@ impl Member {
             may_receive,
             version: 0,
             gauge: Gauge::default(),
+            budget: Budget::default(),
+            planned: (0, 0),
             wishes: Vec::new(),
         }
     }
@@ -91,6 +98,7 @@ impl Member {
     fn apply_wishes(&mut self) {
         for slot in &mut self.slots {
             let wish = self.wishes.iter().find(|wish| wish.mid == slot.name);
+            slot.max_height = wish.and_then(|wish| wish.max_height);
             slot.wish = match wish {
                 None => Wish::Free,
                 Some(SlotWish { publisher: None, .. }) => Wish::Empty,

@@ -3,22 +3,31 @@
 //! It knows peers, tracks and routes; it does not know users' names, tickets, room names or webhooks. Control speaks to it in
 //! [`Command`]s and hears of it in [`Report`]s, both plain values over bounded queues.
 
+pub mod allocate;
 mod assign;
+#[cfg(test)]
+mod bandwidth_scenarios;
+pub mod bits;
+pub mod budget;
 pub mod command;
 mod congestion;
 #[cfg(test)]
 mod crowd;
+pub mod demand;
 pub mod demux;
 pub mod export;
 pub mod floor;
 mod intake;
 pub mod io;
 pub mod keyframe;
+pub mod ladder;
+pub mod layer;
 mod listen;
 pub mod member;
 pub mod negotiate;
 pub mod payload;
 pub mod peer;
+pub mod picture_size;
 pub mod publish;
 pub mod publisher;
 pub mod quality;
@@ -28,8 +37,8 @@ pub mod room;
 pub mod route;
 #[cfg(test)]
 mod scenarios;
-pub mod select;
 pub mod shard;
+mod share;
 #[cfg(test)]
 mod sim;
 pub mod slot;
@@ -37,8 +46,11 @@ pub mod slots;
 pub mod speaker;
 pub mod switch;
 pub mod telemetry;
+pub mod thin;
 pub mod timers;
 mod ufrag;
+#[cfg(test)]
+mod viewer;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -70,8 +82,7 @@ pub struct Settings {
     pub down_after: Duration,
     /// A peer of which nothing was heard for so long is given up: nothing is sent without the client's consent (RFC 7675).
     pub close_after: Duration,
-    /// Estimate the bandwidth to peers that receive video, and pace what they are sent. What a thin link cannot carry waits in its peer's
-    /// queue: slots do not give way to the estimate.
+    /// Estimate the bandwidth to peers that report on their transport, pace what they are sent, and share it among their slots.
     pub estimate_bandwidth: bool,
 }
 
@@ -89,7 +100,7 @@ impl Default for Settings {
             silent_after: Duration::from_secs(2),
             down_after: Duration::from_secs(4),
             close_after: Duration::from_secs(30),
-            estimate_bandwidth: false,
+            estimate_bandwidth: true,
         }
     }
 }

@@ -8,11 +8,16 @@ use crate::base::{Mid, Source};
 /// The longest offer that is looked at, in bytes.
 pub const MAX_SDP_LEN: usize = 64 * 1024;
 
+/// The end of the name of the header extension that numbers packets for the whole transport.
+const TRANSPORT_NUMBERS: &str = "transport-wide-cc-extensions-01";
+
 /// What an offer asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
     pub sources: Vec<(Mid, Source)>,
     pub slots: Vec<SlotLine>,
+    /// The client reports on what arrives on its slots for the whole transport, so that its bandwidth can be estimated.
+    pub reports_transport: bool,
 }
 
 /// An m-line the client only receives on.
@@ -30,6 +35,7 @@ struct Line {
     mid: Option<Mid>,
     kind: Option<MediaKind>,
     direction: Direction,
+    transport_feedback: bool,
 }
 
 /// From the client's side (RFC 8866, 6.7).
@@ -49,7 +55,9 @@ impl Plan {
         }
         let lines = read_lines(offer, max_lines)?;
         check_sources(&lines, sources)?;
-        let mut plan = Self { sources: sources.to_vec(), slots: Vec::new() };
+        let reports_transport =
+            lines.iter().any(|line| line.direction == Direction::RecvOnly && line.transport_feedback);
+        let mut plan = Self { sources: sources.to_vec(), slots: Vec::new(), reports_transport };
         for line in lines {
             let (Some(mid), Some(kind), Direction::RecvOnly) = (line.mid, line.kind, line.direction) else { continue };
             let pair = plan.slots.iter().filter(|slot| slot.kind == kind).count();
@@ -132,7 +140,7 @@ fn read_lines(offer: &str, max_lines: usize) -> Result<Vec<Line>, OfferError> {
                 Some("video") => Some(MediaKind::Video),
                 _ => None,
             };
-            lines.push(Line { mid: None, kind, direction: default });
+            lines.push(Line { mid: None, kind, direction: default, transport_feedback: false });
             continue;
         }
         let direction = match text.trim_end() {
@@ -145,6 +153,9 @@ fn read_lines(offer: &str, max_lines: usize) -> Result<Vec<Line>, OfferError> {
         match (lines.last_mut(), direction, text.strip_prefix("a=mid:")) {
             (None, Some(direction), _) => default = direction,
             (Some(line), Some(direction), _) => line.direction = direction,
+            (Some(line), ..) if text.starts_with("a=extmap:") && text.trim_end().ends_with(TRANSPORT_NUMBERS) => {
+                line.transport_feedback = true;
+            }
             (Some(line), _, Some(mid)) => {
                 line.mid = Some(mid.trim().parse().map_err(|error| OfferError::Invalid(format!("{error}")))?);
             }
@@ -211,6 +222,16 @@ mod tests {
     }
 
     #[test]
+    fn transport_feedback_counts_where_media_is_received() {
+        let extension = "a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01\r\n";
+        for (direction, expected) in [("recvonly", true), ("sendonly", false)] {
+            let sdp = offer(&[("audio", "0", direction)]) + extension;
+            assert_eq!(Plan::of(&sdp, &[], 16).unwrap().reports_transport, expected, "{direction}");
+        }
+        assert!(!Plan::of(&offer(&[("audio", "0", "recvonly")]), &[], 16).unwrap().reports_transport);
+    }
+
+    #[test]
     fn sources_that_do_not_fit_are_refused_with_the_reason() {
         let sdp = offer(&[("audio", "0", "sendonly"), ("video", "1", "recvonly"), ("audio", "2", "sendonly")]);
         let table: &[(&[(&str, Source)], &str)] = &[
@@ -242,6 +263,7 @@ mod tests {
                 SlotLine { mid: mid("1"), kind: MediaKind::Audio, pair: 0 },
                 SlotLine { mid: mid("2"), kind: MediaKind::Video, pair: 0 },
             ],
+            reports_transport: false,
         };
         let answer = "v=0\r\nm=audio 9\r\na=msid:x y\r\na=mid:0\r\nm=audio 9\r\na=mid:1\r\na=msid:aaa bbb\r\na=ssrc:5 cname:c\r\n\
                       a=ssrc:5 msid:aaa bbb\r\nm=video 9\r\na=mid:2\r\na=msid:ccc ddd\r\n";

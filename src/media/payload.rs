@@ -5,6 +5,9 @@ use std::sync::Arc;
 use str0m::format::Codec;
 use str0m::rtp::{Vp8Descriptor, Vp8Patch};
 
+use super::layer::{Layer, Layers, Place};
+use super::picture_size;
+
 /// The numbers a payload descriptor carries; both wrap at their own width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PictureIds {
@@ -19,6 +22,9 @@ pub struct PictureIds {
 pub struct Glimpse {
     /// The packet is the first of a frame that can be decoded without any other.
     pub key_frame_start: bool,
+    pub place: Place,
+    /// Of the pictures from this key frame on, in pixels.
+    pub height: Option<u16>,
     descriptor: Descriptor,
 }
 
@@ -54,21 +60,24 @@ pub enum Renumbered {
 impl Glimpse {
     /// `None` when the payload is malformed for its codec.
     pub fn of(codec: Codec, payload: &[u8]) -> Option<Self> {
-        let plain = |key_frame_start| Glimpse { key_frame_start, descriptor: Descriptor::Plain };
+        let plain = |key_frame_start| Glimpse {
+            key_frame_start,
+            place: Place::SINGLE,
+            height: None,
+            descriptor: Descriptor::Plain,
+        };
+        let sized = |key_frame_start: bool, height: fn(&[u8]) -> Option<u16>| Glimpse {
+            height: key_frame_start.then(|| height(payload)).flatten(),
+            ..plain(key_frame_start)
+        };
         Some(match codec {
             // Padding: it has a place in the sequence and nothing else.
             _ if payload.is_empty() => plain(false),
-            Codec::Vp8 => {
-                let descriptor = Vp8Descriptor::parse(payload).ok()?;
-                Glimpse {
-                    key_frame_start: descriptor.starts_keyframe(payload),
-                    descriptor: Descriptor::Vp8(descriptor),
-                }
-            }
+            Codec::Vp8 => vp8(payload)?,
             Codec::Vp9 => vp9(payload)?,
-            Codec::H264 => plain(h264_starts_key_frame(payload)?),
+            Codec::H264 => sized(h264_starts_key_frame(payload)?, picture_size::h264),
             // RTP payload format for AV1, 4.4: the N bit marks the first packet of a new coded video sequence.
-            Codec::Av1 => plain(payload[0] & 0x08 != 0),
+            Codec::Av1 => sized(payload[0] & 0x08 != 0, picture_size::av1),
             _ => plain(false),
         })
     }
@@ -142,6 +151,31 @@ fn renumber_vp9(descriptor: &Vp9Descriptor, payload: &Arc<[u8]>, ids: PictureIds
     Renumbered::Copied(copy)
 }
 
+/// RFC 7741, 4.2.
+fn vp8(payload: &[u8]) -> Option<Glimpse> {
+    let descriptor = Vp8Descriptor::parse(payload).ok()?;
+    let key_frame_start = descriptor.starts_keyframe(payload);
+    let (mut at, mut place) = (1, Place::SINGLE);
+    if payload[0] & 0x80 != 0 {
+        let present = payload[1];
+        at = 2;
+        if present & 0x80 != 0 {
+            at += if payload[at] & 0x80 != 0 { 2 } else { 1 };
+        }
+        at += usize::from(present & 0x40 != 0);
+        if present & 0x30 != 0 {
+            let layer = Layer::new(0, payload[at] >> 6);
+            let sync = payload[at] & 0x20 != 0;
+            if present & 0x20 != 0 {
+                place = Place::stacked(layer, sync);
+            }
+            at += 1;
+        }
+    }
+    let height = key_frame_start.then(|| picture_size::vp8(&payload[at..])).flatten();
+    Some(Glimpse { key_frame_start, place, height, descriptor: Descriptor::Vp8(descriptor) })
+}
+
 /// RFC 9628, 4.2.
 fn vp9(payload: &[u8]) -> Option<Glimpse> {
     let first = *payload.first()?;
@@ -157,18 +191,60 @@ fn vp9(payload: &[u8]) -> Option<Glimpse> {
         picture = Some(Vp9Picture { offset: at, id, long });
         at += if long { 2 } else { 1 };
     }
-    let (mut spatial, mut tl0) = (0, None);
+    let (mut layer, mut sync, mut tl0) = (Layer::BASE, false, None);
     if has_layers {
-        spatial = *payload.get(at)? >> 1 & 0x07;
+        let byte = *payload.get(at)?;
+        layer = Layer::new(byte >> 1 & 0x07, byte >> 5);
+        sync = byte & 0x10 != 0;
         at += 1;
         if !flexible {
             tl0 = Some((at, *payload.get(at)?));
+            at += 1;
         }
     }
-    Some(Glimpse {
-        key_frame_start: !inter && starts_frame && spatial == 0,
-        descriptor: Descriptor::Vp9(Vp9Descriptor { picture, tl0 }),
-    })
+    if flexible && inter {
+        at += vp9_references(payload.get(at..)?)?;
+    }
+    let top_height = if bit(0x02) { vp9_structure(payload, &mut at)? } else { None };
+    let key_frame_start = !inter && starts_frame && layer.spatial == 0;
+    let height = top_height.or_else(|| picture_size::vp9(payload.get(at..)?)).filter(|_| key_frame_start);
+    let place = if has_layers { Place { ends: bit(0x04), ..vp9_place(layer, sync) } } else { Place::SINGLE };
+    let descriptor = Descriptor::Vp9(Vp9Descriptor { picture, tl0 });
+    Some(Glimpse { key_frame_start, place, height, descriptor })
+}
+
+/// A switching up point lets in those who want any higher frame rate.
+fn vp9_place(layer: Layer, up: bool) -> Place {
+    let entry = if up { Layers::from(Layer { spatial: 0, ..layer }) } else { Layers::NONE };
+    Place { entry, ..Place::stacked(layer, false) }
+}
+
+/// The length of the reference indices of flexible mode: at most three.
+fn vp9_references(bytes: &[u8]) -> Option<usize> {
+    let more = bytes.iter().take(3).take_while(|byte| **byte & 1 == 1).count();
+    (more < 3 && more < bytes.len()).then_some(more + 1)
+}
+
+/// The scalability structure: the height of its highest layer when it says one. `at` moves past it.
+fn vp9_structure(payload: &[u8], at: &mut usize) -> Option<Option<u16>> {
+    let header = *payload.get(*at)?;
+    *at += 1;
+    let mut height = None;
+    if header & 0x10 != 0 {
+        for _ in 0..=header >> 5 {
+            let size = payload.get(*at..*at + 4)?;
+            height = Some(u16::from_be_bytes([size[2], size[3]]));
+            *at += 4;
+        }
+    }
+    if header & 0x08 != 0 {
+        let pictures = *payload.get(*at)?;
+        *at += 1;
+        for _ in 0..pictures {
+            *at += 1 + usize::from(*payload.get(*at)? >> 2 & 0x03);
+        }
+    }
+    (*at <= payload.len()).then_some(height)
 }
 
 /// RFC 6184: a parameter set or the first slice of an IDR picture, alone, aggregated (STAP-A) or as the first fragment (FU-A).
@@ -260,6 +336,25 @@ mod tests {
         };
         assert_eq!(out[..], [0xa8, 0x83, 0x45, 0x00, 3, 7]);
         assert!(matches!(glimpse.renumber(&vp9, glimpse.ids()), Renumbered::AsIs));
+    }
+
+    #[test]
+    fn layers_and_heights_are_seen_where_descriptors_say_them() {
+        let mut vp8 =
+            vec![0x90u8, 0xe0, 0x81, 0x02, 9, 0x60, 0x30, 0x51, 0x00, 0x9d, 0x01, 0x2a, 0x40, 0x01, 0xb4, 0x00];
+        let glimpse = Glimpse::of(Codec::Vp8, &vp8).unwrap();
+        assert_eq!((glimpse.place, glimpse.height), (Place::stacked(Layer::new(0, 1), true), Some(180)));
+        vp8[6] |= 1;
+        assert_eq!(Glimpse::of(Codec::Vp8, &vp8).unwrap().height, None, "no key frame");
+        assert_eq!(Glimpse::of(Codec::Vp8, &[0x10, 0x00, 1, 2]).unwrap().place, Place::SINGLE);
+
+        // Not flexible, spatial layer 1 of temporal layer 2, a switching up point, the end of its frame.
+        let vp9 = Glimpse::of(Codec::Vp9, &[0xec, 0x81, 0x02, 0b0101_0011, 7, 0]).unwrap();
+        assert_eq!(vp9.place.layer, Layer::new(1, 2));
+        assert!(vp9.place.ends && vp9.place.entry.contains(Layer::new(1, 3)) && !vp9.key_frame_start);
+        // A key frame with a structure of two sizes, 320x180 and 640x360, and one picture of a group.
+        let key = [0x8a, 0x81, 0x02, 0b0011_1000, 1, 64, 0, 180, 2, 128, 1, 104, 1, 0, 0x82];
+        assert_eq!(Glimpse::of(Codec::Vp9, &key).unwrap().height, Some(360));
     }
 
     #[test]

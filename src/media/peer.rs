@@ -256,6 +256,19 @@ impl Peer {
         self.drain(now, drain)
     }
 
+    /// What is to be sent and what would be, in bits per second. Padding keeps up the first while there is less to send, and probing looks
+    /// for the second; [`Peer::run_to`] sets that going.
+    pub fn plan_bitrate(&mut self, present: u64, desired: u64) {
+        self.rtc.bwe().set_bitrate(Bitrate::bps(present), Bitrate::bps(desired));
+    }
+
+    /// How long the oldest packet of the stream has been waiting to be sent.
+    pub fn backlog(&mut self, ssrc: Ssrc, now: Instant) -> Duration {
+        let mut api = self.rtc.direct_api();
+        let oldest = api.stream_tx(&ssrc).and_then(|stream| stream.queue_info()?.first_unsent());
+        oldest.map_or(Duration::ZERO, |at| now.saturating_duration_since(at))
+    }
+
     /// Queues a packet; [`Peer::run_to`] sends it.
     pub fn write(&mut self, ssrc: Ssrc, packet: RtpWrite) {
         if let Some(stream) = self.rtc.direct_api().stream_tx(&ssrc) {

@@ -4,8 +4,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use str0m::media::{Mid, Rid};
 
+use super::allocate::Rung;
+use super::demand::Demand;
 use super::keyframe::KeyFrameGate;
-use super::select::{self, Candidate};
+use super::ladder::{self, LayerRates, Step};
+use super::layer::Place;
 use crate::base::Source;
 
 /// Encodings of one track; browsers send three.
@@ -20,6 +23,8 @@ pub struct Track {
     pub mid: Mid,
     pub source: Source,
     pub encodings: Vec<Encoding>,
+    /// The ways to show it, the worst first.
+    pub ladder: Vec<Rung>,
     arrived_at: Option<Instant>,
     flowing: bool,
 }
@@ -31,8 +36,20 @@ pub struct Encoding {
     pub ssrc: u32,
     pub gate: KeyFrameGate,
     pub report: Option<SenderReport>,
+    pub demand: Demand,
+    /// Of its pictures, in pixels.
+    pub height: Option<u16>,
     arrived_at: Instant,
-    rate: Rate,
+    rates: LayerRates,
+}
+
+/// A packet as the measuring sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival<'a> {
+    pub ssrc: u32,
+    pub bytes: usize,
+    pub place: &'a Place,
+    pub marker: bool,
 }
 
 /// The publisher's own pairing of its clock with the stream's timestamps (RFC 3550, 6.4.1).
@@ -44,7 +61,7 @@ pub struct SenderReport {
 
 impl Track {
     pub fn new(mid: Mid, source: Source) -> Self {
-        Self { mid, source, encodings: Vec::new(), arrived_at: None, flowing: false }
+        Self { mid, source, encodings: Vec::new(), ladder: Vec::new(), arrived_at: None, flowing: false }
     }
 
     /// The index of the encoding named `rid`, made when it is new; `None` when there are too many.
@@ -60,18 +77,25 @@ impl Track {
             ssrc: 0,
             gate: KeyFrameGate::default(),
             report: None,
+            demand: Demand::default(),
+            height: None,
             arrived_at: now,
-            rate: Rate::new(now),
+            rates: LayerRates::default(),
         });
         Some(self.encodings.len() - 1)
     }
 
     /// A packet came. True: the track was not flowing before it.
-    pub fn arrived(&mut self, encoding: usize, ssrc: u32, bytes: usize, now: Instant) -> bool {
+    pub fn arrived(&mut self, encoding: usize, arrival: Arrival<'_>, now: Instant) -> bool {
         let encoding = &mut self.encodings[encoding];
-        encoding.ssrc = ssrc;
+        encoding.ssrc = arrival.ssrc;
+        if now >= encoding.arrived_at + ENCODING_STALLS_AFTER {
+            encoding.rates.pause();
+        }
         encoding.arrived_at = now;
-        encoding.rate.add(bytes, now);
+        if self.source.is_video() {
+            encoding.rates.add(arrival.place, arrival.bytes, arrival.marker, now);
+        }
         self.arrived_at = Some(now);
         !std::mem::replace(&mut self.flowing, true)
     }
@@ -86,44 +110,16 @@ impl Track {
         self.flowing
     }
 
-    /// The encoding a slot that now shows `present` should show.
-    pub fn select(&self, present: Option<usize>, now: Instant) -> Option<usize> {
-        let mut candidates = [Candidate { flowing: false, bitrate: 0 }; MAX_ENCODINGS];
-        for (candidate, encoding) in candidates.iter_mut().zip(&self.encodings) {
-            *candidate = Candidate {
-                flowing: encoding.rate.ever && now < encoding.arrived_at + ENCODING_STALLS_AFTER,
-                bitrate: encoding.rate.per_second,
-            };
-        }
-        select::select(&candidates[..self.encodings.len()], present)
-    }
-}
-
-/// Bits per second over half-second windows.
-#[derive(Debug)]
-struct Rate {
-    ever: bool,
-    since: Instant,
-    bits: u64,
-    per_second: u64,
-}
-
-impl Rate {
-    const WINDOW: Duration = Duration::from_millis(500);
-
-    fn new(now: Instant) -> Self {
-        Self { ever: false, since: now, bits: 0, per_second: 0 }
-    }
-
-    fn add(&mut self, bytes: usize, now: Instant) {
-        self.ever = true;
-        self.bits += bytes as u64 * 8;
-        let span = now.saturating_duration_since(self.since);
-        if span >= Self::WINDOW {
-            self.per_second = (self.bits as f64 / span.as_secs_f64()) as u64;
-            self.since = now;
-            self.bits = 0;
-        }
+    /// Brings the ladder up to date.
+    pub fn survey(&mut self, now: Instant) {
+        let stalled = |encoding: &Encoding| now >= encoding.arrived_at + ENCODING_STALLS_AFTER;
+        let step = |encoding| Step {
+            available: !stalled(encoding) || encoding.demand.excuses_silence(now),
+            rates: &encoding.rates,
+            height: encoding.height,
+        };
+        let steps: Vec<Step<'_>> = self.encodings.iter().map(step).collect();
+        ladder::build(&steps, &mut self.ladder);
     }
 }
 
@@ -196,22 +192,26 @@ mod tests {
         Duration::from_millis(millis)
     }
 
+    fn arrive(track: &mut Track, encoding: usize, bytes: usize, now: Instant) -> bool {
+        track.arrived(encoding, Arrival { ssrc: 1, bytes, place: &Place::SINGLE, marker: true }, now)
+    }
+
     #[test]
     fn a_track_flows_with_its_first_packet_and_ceases_after_the_silence() {
         let start = Instant::now();
         let mut track = Track::new("0".into(), Source::Camera);
         assert!(!track.fell_silent(ms(2000), start), "it never flowed");
         let encoding = track.encoding(None, start).unwrap();
-        assert!(track.arrived(encoding, 1, 1000, start));
-        assert!(!track.arrived(encoding, 1, 1000, start + ms(20)));
+        assert!(arrive(&mut track, encoding, 1000, start));
+        assert!(!arrive(&mut track, encoding, 1000, start + ms(20)));
         assert!(!track.fell_silent(ms(2000), start + ms(2019)));
         assert!(track.fell_silent(ms(2000), start + ms(2020)));
         assert!(!track.fell_silent(ms(2000), start + ms(9000)), "said once");
-        assert!(track.arrived(encoding, 1, 1000, start + ms(9000)));
+        assert!(arrive(&mut track, encoding, 1000, start + ms(9000)));
     }
 
     #[test]
-    fn encodings_are_bounded_and_the_richest_that_flows_is_chosen() {
+    fn encodings_are_bounded_and_those_that_flow_are_on_the_ladder() {
         let start = Instant::now();
         let mut track = Track::new("0".into(), Source::Camera);
         for (rid, expected) in
@@ -221,12 +221,16 @@ mod tests {
         }
         for step in 0..100 {
             let now = start + ms(step * 10);
-            track.arrived(0, 1, 100, now);
-            track.arrived(1, 2, 900, now);
+            arrive(&mut track, 0, 900, now);
+            arrive(&mut track, 1, 100, now);
         }
-        assert_eq!(track.select(None, start + ms(1000)), Some(1));
-        track.arrived(0, 1, 100, start + ms(2600));
-        assert_eq!(track.select(Some(1), start + ms(2600)), Some(0), "the richer one stalled");
+        let order = |track: &mut Track, at| {
+            track.survey(at);
+            track.ladder.iter().map(|rung| rung.encoding).collect::<Vec<_>>()
+        };
+        assert_eq!(order(&mut track, start + ms(1600)), [1, 0], "two never came");
+        arrive(&mut track, 1, 100, start + ms(2600));
+        assert_eq!(order(&mut track, start + ms(2600)), [1], "the richer one stalled");
     }
 
     #[test]

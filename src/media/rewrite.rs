@@ -1,5 +1,6 @@
 //! One outgoing stream made of many incoming ones: sequence numbers, timestamps and picture ids go on without a jump.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::payload::{Glimpse, PictureIds};
@@ -10,6 +11,9 @@ const MIN_STEP: Duration = Duration::from_millis(5);
 
 /// A hand-over after a long silence steps at most this far, so that a 32-bit timestamp cannot wrap to the past.
 const MAX_STEP: Duration = Duration::from_secs(3600);
+
+/// Stretches of left-out packets that are remembered, for packets that come late: some seconds of them.
+const MAX_CUTS: usize = 128;
 
 /// A packet's numbers as they came.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +42,34 @@ pub struct Rewriter {
     first_timestamp: u32,
     newest: Option<Newest>,
     splice: Option<Splice>,
+    /// What was left out since the splice, in the order of sequence numbers.
+    cuts: VecDeque<Cut>,
+    /// The newest packet that came, whether it left or not.
+    newest_in: Option<Incoming>,
+}
+
+/// How much of a picture is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    Picture,
+    Detail,
+}
+
+/// Packets that do not leave; their numbers are given to those that follow.
+#[derive(Debug, Clone, Copy)]
+struct Cut {
+    first: u64,
+    last: u64,
+    /// Packets and pictures left out up to and with this cut.
+    packets: u64,
+    pictures: u16,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Incoming {
+    seq: u64,
+    timestamp: u32,
+    left: Option<Left>,
 }
 
 /// The newest packet that left.
@@ -70,6 +102,8 @@ impl Rewriter {
             first_timestamp: seed.rotate_left(16),
             newest: None,
             splice: None,
+            cuts: VecDeque::new(),
+            newest_in: None,
         }
     }
 
@@ -102,16 +136,73 @@ impl Rewriter {
             }
         };
         self.splice = Some(splice);
+        self.cuts.clear();
+        self.newest_in = None;
     }
 
-    /// `None`: the packet is from before the splice.
+    /// The packet does not leave. It closes the gap behind it, unless it is late: then `Some`, its numbers leave a hole that the receiver
+    /// waits for.
+    pub fn leave_out(&mut self, packet: Numbers<'_>, left: Left) -> Option<Rewritten> {
+        let since = self.splice?.since_seq;
+        let newest = self.newest_in;
+        if packet.seq < since {
+            return None;
+        }
+        if newest.is_some_and(|newest| packet.seq <= newest.seq) {
+            return self.number(packet);
+        }
+        self.newest_in = Some(Incoming { seq: packet.seq, timestamp: packet.timestamp, left: Some(left) });
+        let goes_on = newest.filter(|newest| newest.left.is_some());
+        let same_picture = newest.is_some_and(|newest| newest.timestamp == packet.timestamp);
+        // What is missing within a picture that is left out is left out with it.
+        let first = match goes_on {
+            Some(newest) if same_picture => newest.seq + 1,
+            _ => packet.seq,
+        };
+        let pictures = u16::from(left == Left::Picture && !(same_picture && goes_on.is_some()));
+        let before = self.cuts.back().copied();
+        let (packets_before, pictures_before) = before.map_or((0, 0), |cut| (cut.packets, cut.pictures));
+        let packets = packets_before + (packet.seq + 1 - first);
+        let pictures = pictures_before.wrapping_add(pictures);
+        match self.cuts.back_mut().filter(|cut| cut.last + 1 == first) {
+            Some(cut) => (cut.last, cut.packets, cut.pictures) = (packet.seq, packets, pictures),
+            None => {
+                if self.cuts.len() == MAX_CUTS {
+                    self.cuts.pop_front();
+                }
+                self.cuts.push_back(Cut { first, last: packet.seq, packets, pictures });
+            }
+        }
+        None
+    }
+
+    /// `None`: the packet is from before the splice, or among what was left out.
     pub fn rewrite(&mut self, packet: Numbers<'_>) -> Option<Rewritten> {
+        let rewritten = self.number(packet)?;
+        if self.newest_in.is_none_or(|newest| packet.seq > newest.seq) {
+            self.newest_in = Some(Incoming { seq: packet.seq, timestamp: packet.timestamp, left: None });
+        }
+        Some(rewritten)
+    }
+
+    /// Packets and pictures left out before this one; `None`: it is one of them, or too old to be known.
+    fn left_out(&self, seq: u64) -> Option<(u64, u16)> {
+        match self.cuts.iter().rev().find(|cut| cut.first <= seq) {
+            Some(cut) => (cut.last < seq).then_some((cut.packets, cut.pictures)),
+            None if self.cuts.len() == MAX_CUTS => None,
+            None => Some((0, 0)),
+        }
+    }
+
+    fn number(&mut self, packet: Numbers<'_>) -> Option<Rewritten> {
         let splice = self.splice?;
-        let seq = splice.first_out_seq + packet.seq.checked_sub(splice.since_seq)?;
+        let (packets, pictures) = self.left_out(packet.seq)?;
+        let seq = (splice.first_out_seq + packet.seq.checked_sub(splice.since_seq)?).checked_sub(packets)?;
         let timestamp = packet.timestamp.wrapping_add(splice.timestamp_shift);
         let ids = packet.glimpse.ids();
+        let picture_shift = splice.picture_shift.wrapping_sub(pictures);
         let ids = PictureIds {
-            picture: ids.picture.map(|id| packet.glimpse.wrap_picture(id.wrapping_add(splice.picture_shift))),
+            picture: ids.picture.map(|id| packet.glimpse.wrap_picture(id.wrapping_add(picture_shift))),
             tl0: ids.tl0.map(|id| id.wrapping_add(splice.tl0_shift)),
         };
         if self.newest.is_none_or(|newest| seq > newest.seq) {
@@ -190,6 +281,72 @@ mod tests {
         let next = numbers(7, 0, start, &glimpse);
         rewriter.splice(next, CLOCK);
         assert_eq!(rewriter.rewrite(next).unwrap().seq, first.seq + 3, "the newest counts, not the last written");
+    }
+
+    #[test]
+    fn what_is_left_out_leaves_no_gap() {
+        let start = Instant::now();
+        let mut rewriter = Rewriter::new(7);
+        // Pictures of two packets; every second one is left out.
+        let packet = |seq: u64| (seq, 3000 * (seq / 2) as u32, vp8((seq / 2) as u16, 1));
+        let (_, _, first) = packet(10);
+        rewriter.splice(numbers(10, 15_000, start, &first), CLOCK);
+        let mut out = Vec::new();
+        for seq in 10..30 {
+            let (seq, timestamp, glimpse) = packet(seq);
+            let numbers = numbers(seq, timestamp, start, &glimpse);
+            if seq / 2 % 2 == 0 {
+                assert_eq!(rewriter.leave_out(numbers, Left::Picture), None);
+            } else {
+                out.push(rewriter.rewrite(numbers).unwrap());
+            }
+        }
+        for (index, two) in out.windows(2).enumerate() {
+            assert_eq!(two[1].seq, two[0].seq + 1);
+            let step = u16::from(index % 2 == 1);
+            assert_eq!(two[1].ids.picture.unwrap(), two[0].ids.picture.unwrap() + step);
+        }
+        assert_eq!(out.len(), 10);
+    }
+
+    #[test]
+    fn late_packets_find_their_place_among_what_was_left_out() {
+        let start = Instant::now();
+        let mut rewriter = Rewriter::new(7);
+        let glimpse = vp8(1, 1);
+        let at = |seq, timestamp| numbers(seq, timestamp, start, &glimpse);
+        rewriter.splice(at(100, 0), CLOCK);
+        let first = rewriter.rewrite(at(100, 0)).unwrap().seq;
+        // 101 is lost; 102 and 104 of the left-out picture come, 103 is lost; 105 is lost; 106 is shown.
+        assert_eq!(rewriter.leave_out(at(102, 1), Left::Picture), None);
+        assert_eq!(rewriter.leave_out(at(104, 1), Left::Picture), None);
+        assert_eq!(rewriter.rewrite(at(106, 2)).unwrap().seq, first + 3, "two holes may be of shown pictures");
+        assert_eq!(rewriter.leave_out(at(103, 1), Left::Picture), None, "its place is closed");
+        assert_eq!(rewriter.leave_out(at(101, 1), Left::Picture).map(|out| out.seq), Some(first + 1), "a hole to fill");
+        assert_eq!(rewriter.rewrite(at(105, 2)).unwrap().seq, first + 2);
+        assert_eq!(rewriter.rewrite(at(102, 1)), None);
+        assert_eq!(rewriter.rewrite(at(107, 2)).unwrap().seq, first + 4);
+    }
+
+    #[test]
+    fn what_is_remembered_of_left_out_packets_is_bounded() {
+        let start = Instant::now();
+        let mut rewriter = Rewriter::new(7);
+        let glimpse = vp8(1, 1);
+        rewriter.splice(numbers(1, 0, start, &glimpse), CLOCK);
+        let mut last = 0;
+        for seq in 1..10_000u64 {
+            let packet = numbers(seq, seq as u32, start, &glimpse);
+            if seq % 2 == 0 {
+                rewriter.leave_out(packet, Left::Picture);
+            } else {
+                let out = rewriter.rewrite(packet).unwrap().seq;
+                assert!(last == 0 || out == last + 1);
+                last = out;
+            }
+        }
+        assert_eq!(rewriter.cuts.len(), MAX_CUTS);
+        assert_eq!(rewriter.rewrite(numbers(5, 5, start, &glimpse)), None, "too old to be placed");
     }
 
     #[test]

@@ -8,7 +8,6 @@ use std::ops::Range;
 use std::time::Instant;
 
 use str0m::bwe::Bitrate;
-use str0m::media::MediaKind;
 
 use super::Settings;
 use super::command::{Permissions, SlotWish};
@@ -21,6 +20,7 @@ use super::peer::{Datagram, Drain, Identity, Peer, Refusal, StreamName, Unanswer
 use super::publisher::Publisher;
 use super::report::{Connection, OfferError, PeerQuality, Report};
 use super::route::{Origin, Receiver, Routes};
+use super::share::SHARE_INTERVAL;
 use super::slot::{Offered, Packet};
 use super::speaker::Voice;
 use super::timers::Timers;
@@ -75,6 +75,7 @@ pub struct Room {
     pub(super) volumes_at: Instant,
     pub(super) volumes: Vec<(PeerId, Volume)>,
     quality_at: Instant,
+    share_at: Instant,
     key_frames_at: Option<Instant>,
     /// Key frames to be asked for at the end of the turn.
     asks: Vec<(usize, StreamName)>,
@@ -116,6 +117,7 @@ impl Room {
             volumes_at: now + settings.volume_interval,
             volumes: Vec::new(),
             quality_at: now + settings.quality_interval,
+            share_at: now + SHARE_INTERVAL,
             key_frames_at: None,
             asks: Vec::new(),
         }
@@ -143,7 +145,7 @@ impl Room {
 
     /// When [`Room::handle_timeout`] is wanted.
     pub fn deadline(&self) -> Instant {
-        let ticks = self.volumes_at.min(self.listens_at).min(self.quality_at);
+        let ticks = self.volumes_at.min(self.listens_at).min(self.quality_at).min(self.share_at);
         let soonest = self.timers.next().map_or(ticks, |at| at.min(ticks));
         self.key_frames_at.map_or(soonest, |at| at.min(soonest))
     }
@@ -169,12 +171,12 @@ impl Room {
         turn: &mut Turn<'_>,
     ) -> Result<(usize, String), OfferError> {
         let plan = Plan::of(offer.sdp, offer.sources, turn.settings.max_media_lines)?;
-        let receives_video = plan.slots.iter().any(|slot| slot.kind == MediaKind::Video);
         let mut fresh = None;
         let member = match seat.and_then(|seat| self.seats[seat].as_mut()) {
             Some(member) => member,
             None => {
-                let estimate = (turn.settings.estimate_bandwidth && receives_video).then_some(FIRST_ESTIMATE);
+                let estimated = turn.settings.estimate_bandwidth && plan.reports_transport;
+                let estimate = estimated.then_some(FIRST_ESTIMATE);
                 let connection = Peer::new(turn.identity, estimate, turn.now);
                 fresh.insert(Member::new(peer, connection, offer.may_receive, turn.now))
             }
@@ -212,7 +214,7 @@ impl Room {
         if source == Source::Microphone && !forward {
             publisher.voice.mute(turn.now);
         }
-        self.restart_receivers(Origin { member: seat, source }, turn.now);
+        self.restart_receivers(Origin { member: seat, source }, turn);
         self.assignment = Assignment::Due;
     }
 
@@ -230,7 +232,7 @@ impl Room {
         }
         self.compile_routes();
         for slot in opened {
-            self.show(seat, slot, turn.now);
+            self.show(seat, slot, turn);
         }
     }
 
@@ -276,6 +278,10 @@ impl Room {
         if self.volumes_at <= turn.now {
             self.volumes_at = turn.now + turn.settings.volume_interval;
             self.tell_volumes(turn);
+        }
+        if self.share_at <= turn.now {
+            self.share_at = turn.now + SHARE_INTERVAL;
+            self.share_all(turn);
         }
         if self.quality_at <= turn.now {
             self.quality_at = turn.now + turn.settings.quality_interval;
@@ -497,40 +503,33 @@ impl Room {
     }
 
     /// Points an open slot at the encoding it should show.
-    pub(super) fn aim(&mut self, seat: usize, slot: usize, now: Instant) {
-        let aimed = &self.seats[seat].as_ref().expect("a member is aimed").slots[slot];
-        let Some(showing) = aimed.showing().filter(|showing| showing.open).copied() else { return };
-        let present = aimed.switch.target();
-        let origin = showing.origin;
-        let track = self.publishers[origin.member].as_ref().and_then(|publisher| publisher.track(origin.source));
-        if let Some(target) = track.and_then(|track| track.select(present, now)) {
-            self.member_mut(seat).slots[slot].switch.aim(Some(target));
+    pub(super) fn aim(&mut self, seat: usize, slot: usize, turn: &mut Turn<'_>) {
+        let aimed = &mut self.member_mut(seat).slots[slot];
+        if aimed.kind.is_video() {
+            self.share(seat, turn);
+        } else if aimed.is_open() {
+            aimed.switch.aim(Some(0));
         }
     }
 
     /// Aims, and asks for the key frame that the slot needs to begin.
-    pub(super) fn show(&mut self, seat: usize, slot: usize, now: Instant) {
-        self.aim(seat, slot, now);
-        let slot = &self.member_mut(seat).slots[slot];
-        if let (Some(showing), Some(encoding)) =
-            (slot.showing().filter(|showing| showing.open).copied(), slot.switch.waits_for())
-        {
-            self.want_key_frame(showing.origin, encoding, now);
-        }
+    pub(super) fn show(&mut self, seat: usize, slot: usize, turn: &mut Turn<'_>) {
+        self.aim(seat, slot, turn);
+        self.want_missing(seat, turn.now);
     }
 
-    pub(super) fn show_to_receivers(&mut self, origin: Origin, now: Instant) {
+    pub(super) fn show_to_receivers(&mut self, origin: Origin, turn: &mut Turn<'_>) {
         for Receiver { member, slot } in self.routes.receivers(origin).to_vec() {
-            self.show(member, slot, now);
+            self.show(member, slot, turn);
         }
     }
 
     /// What the origin sent so far is no base for what follows.
-    pub(super) fn restart_receivers(&mut self, origin: Origin, now: Instant) {
+    pub(super) fn restart_receivers(&mut self, origin: Origin, turn: &mut Turn<'_>) {
         for Receiver { member, slot } in self.routes.receivers(origin).to_vec() {
             self.member_mut(member).slots[slot].switch.restart();
         }
-        self.show_to_receivers(origin, now);
+        self.show_to_receivers(origin, turn);
     }
 
     pub(super) fn want_key_frame(&mut self, origin: Origin, encoding: usize, now: Instant) {

@@ -417,7 +417,7 @@ fn volumes_are_said_when_they_differ() {
 fn lost_packets_are_repaired_on_both_ways() {
     let mut world = call(2, 1);
     for id in [1, 2] {
-        world.paths.insert(id, Path { delay: ms(10), loss_up: 0.03, loss_down: 0.03, ..Path::GOOD });
+        world.paths.insert(id, Path::lossy(0.03));
     }
     world.run_for(Duration::from_secs(20));
     let sent = world.client(1).feed(Source::Camera).packets_sent();

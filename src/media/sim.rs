@@ -65,15 +65,31 @@ pub struct Received {
 impl Received {
     /// What [`FakeSource`] wrote into the payload.
     pub fn stamp(&self) -> Stamp {
-        let end = &self.payload[self.payload.len() - 12..];
+        let end = &self.payload[self.payload.len() - 16..];
         Stamp {
             publisher: u32::from_be_bytes(end[..4].try_into().unwrap()),
             source: end[4],
             key: end[5] == 1,
             last: end[6] == 1,
             layer: end[7],
-            number: u32::from_be_bytes(end[8..].try_into().unwrap()),
+            number: u32::from_be_bytes(end[8..12].try_into().unwrap()),
+            frame: u32::from_be_bytes(end[12..].try_into().unwrap()),
         }
+    }
+
+    /// An empty packet fills a place in the sequence.
+    pub fn is_filler(&self) -> bool {
+        self.payload.is_empty()
+    }
+
+    /// The first packet of its frame, of VP8.
+    pub fn begins(&self) -> bool {
+        self.payload[0] & 0x10 != 0
+    }
+
+    /// The temporal layer of a VP8 payload.
+    pub fn temporal(&self) -> u8 {
+        self.payload[5] >> 6
     }
 
     /// The picture id and tl0 index of a VP8 payload as this module writes it.
@@ -90,6 +106,8 @@ pub struct Stamp {
     pub last: bool,
     pub layer: u8,
     pub number: u32,
+    /// Counts from 0 in its source.
+    pub frame: u32,
 }
 
 /// Sends frames of a fixed size and rate; VP8 or Opus by the kind of its source.
@@ -102,10 +120,16 @@ pub struct FakeSource {
     pub packets_a_frame: usize,
     pub level: i8,
     pub on: bool,
+    /// 1 or 3.
+    pub temporal_layers: u8,
+    pub height: u16,
     next_at: Instant,
     begun_at: Instant,
     seq: u64,
     frame: u32,
+    /// Frames since the last key frame, and the base frames of all.
+    since_key: u32,
+    base_frames: u8,
     number: u32,
     key_frame_due: bool,
 }
@@ -231,6 +255,9 @@ impl Client {
     /// What came from the publisher's source, in the order it came.
     pub fn got(&self, publisher: u64, source: Source) -> Vec<&Received> {
         let wanted = |r: &&Received| {
+            if r.is_filler() {
+                return false;
+            }
             let stamp = r.stamp();
             stamp.publisher == publisher as u32 && stamp.source == source as u8
         };
@@ -339,17 +366,36 @@ impl FakeSource {
             packets_a_frame: if source.is_video() { 3 } else { 1 },
             level: -30,
             on: true,
+            temporal_layers: 1,
+            height: 180 << layer,
             next_at: now,
             begun_at: now,
             seq: 1000 + u64::from(layer) * 77,
             frame: 0,
+            since_key: 0,
+            base_frames: 0,
             number: 0,
             key_frame_due: true,
         }
     }
 
+    /// Goes on after it was off.
+    pub fn resume(&mut self, now: Instant) {
+        self.on = true;
+        self.next_at = self.next_at.max(now);
+    }
+
     pub fn packets_sent(&self) -> u32 {
         self.number
+    }
+
+    /// Of the frame under way: 0 2 1 2 from each key frame on.
+    fn temporal(&self) -> u8 {
+        match (self.temporal_layers, self.since_key % 4) {
+            (3, 1 | 3) => 2,
+            (3, 2) => 1,
+            _ => 0,
+        }
     }
 
     fn clock_rate(&self) -> u32 {
@@ -363,6 +409,8 @@ impl FakeSource {
             (elapsed * u64::from(self.clock_rate()) / 1_000_000) as u32 ^ (u32::from(self.layer) * 0x1000_0000);
         self.next_at += self.interval;
         self.frame += 1;
+        self.since_key = if key { 0 } else { self.since_key + 1 };
+        self.base_frames = self.base_frames.wrapping_add(u8::from(self.temporal() == 0));
         (0..self.packets_a_frame)
             .map(|index| {
                 self.seq += 1;
@@ -393,10 +441,15 @@ impl FakeSource {
                 0xe0,
                 0x80 | high,
                 low,
-                self.frame as u8,
-                0x20,
+                self.base_frames,
+                // The second of the highest layer builds on the one under it.
+                self.temporal() << 6 | u8::from(self.since_key % 4 != 3) << 5,
                 u8::from(!key),
             ]);
+            if key && first {
+                payload.extend([0, 0, 0x9d, 0x01, 0x2a, 0, 1]);
+                payload.extend(self.height.to_le_bytes());
+            }
             payload.resize(1000, 7);
         } else {
             payload.resize(80, 7);
@@ -404,6 +457,7 @@ impl FakeSource {
         payload.extend(publisher.to_be_bytes());
         payload.extend([self.source as u8, u8::from(key), u8::from(last), self.layer]);
         payload.extend(self.number.to_be_bytes());
+        payload.extend((self.frame - 1).to_be_bytes());
         payload
     }
 }
@@ -431,11 +485,29 @@ pub struct Path {
     pub loss_down: f64,
     /// What large datagrams take longer on their way up.
     pub large_up: Duration,
+    /// Bits per second of the way down, and how long its queue may be: what does not fit is lost.
+    pub rate_down: Option<u64>,
+    pub queue_down: Duration,
 }
 
 impl Path {
-    pub const GOOD: Path =
-        Path { delay: Duration::from_millis(10), loss_up: 0.0, loss_down: 0.0, large_up: Duration::ZERO };
+    pub const GOOD: Path = Path {
+        delay: Duration::from_millis(10),
+        loss_up: 0.0,
+        loss_down: 0.0,
+        large_up: Duration::ZERO,
+        rate_down: None,
+        queue_down: Duration::from_millis(300),
+    };
+
+    /// 40 ms there and back.
+    pub const fn lossy(loss: f64) -> Self {
+        Path { delay: Duration::from_millis(20), loss_up: loss, loss_down: loss, ..Self::GOOD }
+    }
+
+    pub const fn thin(bits_per_second: u64) -> Self {
+        Path { delay: Duration::from_millis(20), rate_down: Some(bits_per_second), ..Self::GOOD }
+    }
 }
 
 /// The shard, its clients, and the network between them.
@@ -452,6 +524,9 @@ pub struct World {
     pub record: bool,
     pub recorded: Vec<(SocketAddr, Vec<u8>)>,
     sent: BTreeMap<SocketAddr, usize>,
+    sent_bytes: BTreeMap<SocketAddr, usize>,
+    /// When the thin way to a client is free again.
+    free_at: BTreeMap<u64, Instant>,
     wire: BinaryHeap<Reverse<InFlight>>,
     order: u64,
     random: u64,
@@ -479,6 +554,8 @@ impl World {
             record: false,
             recorded: Vec::new(),
             sent: BTreeMap::new(),
+            sent_bytes: BTreeMap::new(),
+            free_at: BTreeMap::new(),
             wire: BinaryHeap::new(),
             order: 0,
             random: 0x9e37_79b9_7f4a_7c15,
@@ -540,6 +617,15 @@ impl World {
     /// Datagrams the server sent to this address.
     pub fn sent_to(&self, address: SocketAddr) -> usize {
         self.sent.get(&address).copied().unwrap_or(0)
+    }
+
+    pub fn bytes_to(&self, id: u64) -> usize {
+        self.sent_bytes.get(&self.clients[&id].address).copied().unwrap_or(0)
+    }
+
+    /// What chance brings in this run.
+    pub fn seed(&mut self, seed: u64) {
+        self.random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     }
 
     /// A datagram that reaches the server from wherever.
@@ -625,6 +711,7 @@ impl World {
         for Transmit { source, destination, contents, .. } in out {
             let up = destination == self.server;
             *self.sent.entry(destination).or_default() += 1;
+            *self.sent_bytes.entry(destination).or_default() += contents.len();
             if up && self.record {
                 self.recorded.push((source, contents.to_vec()));
             }
@@ -635,9 +722,20 @@ impl World {
             if self.chance() < loss {
                 continue;
             }
+            let mut leaves_at = self.now;
+            if let (false, Some(rate), Some(id)) = (up, path.rate_down, id) {
+                let free_at = self.free_at.get(&id).map_or(self.now, |at| (*at).max(self.now));
+                if free_at > self.now + path.queue_down {
+                    continue;
+                }
+                // With the headers of IP and UDP.
+                let bits = (contents.len() as u64 + 28) * 8;
+                leaves_at = free_at + Duration::from_micros(bits * 1_000_000 / rate);
+                self.free_at.insert(id, leaves_at);
+            }
             self.order += 1;
             self.wire.push(Reverse(InFlight {
-                at: self.now + path.delay + if up && contents.len() > 500 { path.large_up } else { Duration::ZERO },
+                at: leaves_at + path.delay + if up && contents.len() > 500 { path.large_up } else { Duration::ZERO },
                 order: self.order,
                 to: destination,
                 from: source,

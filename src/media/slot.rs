@@ -7,13 +7,15 @@ use str0m::format::{CodecConfig, PayloadParams};
 use str0m::media::{self, MediaKind, Pt};
 use str0m::rtp::{ExtensionValues, RtpWrite, Ssrc, VideoOrientation};
 
+use super::layer::Layer;
 use super::negotiate::SlotLine;
 use super::payload::{Glimpse, Renumbered};
 use super::peer::Peer;
-use super::rewrite::{Numbers, Rewriter};
+use super::rewrite::{Left, Numbers, Rewriter};
 use super::route::Origin;
 use super::slots::{Feed, Wish};
 use super::switch::{Entry, Stream, Switch, Verdict};
+use super::thin::{Passage, Thinner};
 use crate::base::Mid;
 
 /// A publisher's packet on its way to receivers.
@@ -44,11 +46,22 @@ pub struct Showing {
     pub open: bool,
 }
 
+/// How much of its source a slot shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grant {
+    /// Nothing was decided.
+    Open,
+    /// Up to this layer of this encoding.
+    Up { encoding: usize, layer: Layer },
+    /// Nothing: the bandwidth does not allow even the lowest.
+    Paused,
+}
+
 /// What became of a packet that was offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Offered {
     Written,
-    /// It is of an encoding that is not on, or from before the one that is.
+    /// It is of an encoding or layer that is not on, or from before the one that is.
     NotSelected,
     /// The viewer does not decode it.
     NoCodec,
@@ -62,7 +75,13 @@ pub struct Slot {
     pub kind: MediaKind,
     pub pair: usize,
     pub wish: Wish,
+    /// The height in pixels at which the viewer shows it.
+    pub max_height: Option<u16>,
     pub switch: Switch,
+    pub thinner: Thinner,
+    pub grant: Grant,
+    /// What had waited too long was given up then; the viewer gets a fresh start.
+    pub cut_at: Option<Instant>,
     /// Packets written, retransmissions not counted.
     pub written: u64,
     /// Sequence numbers used up to the newest packet, and of both that number and `written` what was when holes were last counted.
@@ -87,7 +106,11 @@ impl Slot {
             kind,
             pair,
             wish: Wish::Free,
+            max_height: None,
             switch: Switch::new(entry),
+            thinner: Thinner::default(),
+            grant: Grant::Open,
+            cut_at: None,
             written: 0,
             numbered: 0,
             counted: (0, 0),
@@ -97,6 +120,11 @@ impl Slot {
             showing: None,
             translated: None,
         }
+    }
+
+    /// The SSRC its packets leave with.
+    pub fn ssrc(&self) -> Option<Ssrc> {
+        self.ssrc
     }
 
     pub fn showing(&self) -> Option<&Showing> {
@@ -117,6 +145,13 @@ impl Slot {
         self.showing = showing;
         self.translated = None;
         self.switch.aim(None);
+        self.grant = Grant::Open;
+    }
+
+    /// The encoding whose key frame the slot waits for.
+    pub fn waits_for(&self) -> Option<usize> {
+        let more_detail = self.kind.is_video() && self.thinner.waits_for_key_frame();
+        self.switch.waits_for().or_else(|| self.switch.target().filter(|_| more_detail))
     }
 
     /// The viewer was told of `version`. True: the slot opens.
@@ -155,10 +190,22 @@ impl Slot {
         let verdict = self.switch.judge(packet.stream, packet.glimpse.key_frame_start);
         match verdict {
             Verdict::Drop => return Offered::NotSelected,
-            Verdict::Splice => self.rewriter.splice(numbers, packet.params.spec().clock_rate.get()),
+            Verdict::Splice => {
+                self.rewriter.splice(numbers, packet.params.spec().clock_rate.get());
+                if let Grant::Up { layer, .. } = self.grant {
+                    self.thinner.aim(layer);
+                }
+                self.thinner.begin();
+            }
             Verdict::Forward => {}
         }
-        let Some(out) = self.rewriter.rewrite(numbers) else { return Offered::NotSelected };
+        let passage = self.thin(packet);
+        let out = match passage {
+            Passage::Pass | Passage::PassLast => self.rewriter.rewrite(numbers),
+            Passage::DropDetail => return self.leave_out(packet, numbers, Left::Detail, peer),
+            Passage::DropPicture => return self.leave_out(packet, numbers, Left::Picture, peer),
+        };
+        let Some(out) = out else { return Offered::NotSelected };
         let (payload, patch) = match packet.glimpse.renumber(&packet.payload, out.ids) {
             Renumbered::AsIs => (packet.payload.clone(), None),
             Renumbered::Vp8(patch) => (packet.payload.clone(), Some(patch)),
@@ -167,7 +214,7 @@ impl Slot {
         // RFC 3551, 4.1: a player may set its buffer anew at the first packet of a talk spurt, and another voice is one.
         let begins_to_talk = self.kind.is_audio() && verdict == Verdict::Splice;
         let mut write = RtpWrite::new(pt, out.seq.into(), out.timestamp, packet.captured, payload)
-            .marker(packet.marker || begins_to_talk)
+            .marker(packet.marker || begins_to_talk || passage == Passage::PassLast)
             .nackable(self.kind.is_video())
             .ext_vals(ExtensionValues {
                 audio_level: packet.level,
@@ -182,6 +229,24 @@ impl Slot {
         self.written += 1;
         self.numbered = self.numbered.max(out.seq + 1 - self.rewriter.first_seq());
         Offered::Written
+    }
+
+    fn thin(&mut self, packet: &Packet) -> Passage {
+        if self.kind.is_audio() {
+            return Passage::Pass;
+        }
+        self.thinner.judge(packet.timestamp, &packet.glimpse.place, packet.glimpse.key_frame_start)
+    }
+
+    /// A hole that a late packet of a left-out frame leaves is filled with an empty one: the viewer would ask for it again and again.
+    fn leave_out(&mut self, packet: &Packet, numbers: Numbers<'_>, left: Left, peer: &mut Peer) -> Offered {
+        let filler = self.rewriter.leave_out(numbers, left);
+        if let (Some(out), Some(ssrc), Some(pt)) = (filler, self.ssrc, self.translate(packet)) {
+            let empty: Arc<[u8]> = Arc::default();
+            peer.write(ssrc, RtpWrite::new(pt, out.seq.into(), out.timestamp, packet.captured, empty));
+            self.written += 1;
+        }
+        Offered::NotSelected
     }
 
     /// The share of sequence numbers, since this was last asked, that never came from the publisher: 0.0–1.0. The viewer reports them as lost,

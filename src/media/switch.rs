@@ -59,6 +59,11 @@ impl Switch {
         self.target
     }
 
+    /// The encoding whose packets pass.
+    pub fn on_encoding(&self) -> Option<usize> {
+        self.on.map(|on| on.encoding)
+    }
+
     /// The encoding whose key frame the slot waits for.
     pub fn waits_for(&self) -> Option<usize> {
         let target = self.target?;

@@ -1,0 +1,173 @@
+//! What the path to one viewer is taken to carry: down with the estimate at once, up when it has held.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// An estimate must have held for so long before it is used. Shorter follows every probe that was lucky; longer shows a good link a poor
+/// picture.
+const HOLD: Duration = Duration::from_secs(3);
+/// After raises that failed one upon another.
+const LONGEST_HOLD: Duration = Duration::from_secs(48);
+/// What is taken back so soon after it was given was given wrongly.
+const FAILED_WITHIN: Duration = Duration::from_secs(10);
+/// What lasted for so long was given rightly.
+const PROVEN_AFTER: Duration = Duration::from_secs(30);
+/// At first the estimate is followed as it comes, until it falls or for so long: a viewer who joins waits for a picture.
+const FIRST_STEPS: Duration = Duration::from_secs(5);
+/// A fall by less is noise.
+const FALL: f64 = 0.9;
+
+/// Estimates kept; older ones are merged.
+const MAX_SPANS: usize = 32;
+
+/// The estimates of one path.
+#[derive(Debug)]
+pub struct Budget {
+    /// The newest last; it lasts.
+    spans: VecDeque<Span>,
+    first_at: Option<Instant>,
+    fell: bool,
+    hold: Duration,
+    raised_at: Option<Instant>,
+}
+
+/// An estimate and when the next one took its place.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    bitrate: u64,
+    ended: Option<Instant>,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { spans: VecDeque::new(), first_at: None, fell: false, hold: HOLD, raised_at: None }
+    }
+}
+
+impl Budget {
+    /// The path is estimated to carry `bitrate`, in bits per second.
+    pub fn note(&mut self, bitrate: u64, now: Instant) {
+        let since = *self.first_at.get_or_insert(now);
+        if let Some(last) = self.spans.back_mut() {
+            self.fell |= (bitrate as f64) < last.bitrate as f64 * FALL || now >= since + FIRST_STEPS;
+            last.ended = Some(now);
+        }
+        self.spans.push_back(Span { bitrate, ended: None });
+        self.forget(now);
+        if self.spans.len() > MAX_SPANS {
+            let oldest = self.spans.pop_front().expect("it is full");
+            let next = &mut self.spans[0];
+            next.bitrate = next.bitrate.min(oldest.bitrate);
+        }
+    }
+
+    /// What is sent piles up: the path carries no more than `bitrate` for the time being.
+    pub fn strained(&mut self, bitrate: u64, now: Instant) {
+        self.fell = true;
+        self.note(bitrate, now);
+    }
+
+    /// Bits per second that may be used; `None` while nothing is known.
+    pub fn usable(&mut self, now: Instant) -> Option<u64> {
+        let latest = self.latest()?;
+        if !self.fell && self.is_first_steps(now) {
+            return Some(latest);
+        }
+        self.forget(now);
+        self.spans.iter().map(|span| span.bitrate).min()
+    }
+
+    /// Bits per second that the path is taken to carry at this moment.
+    pub fn latest(&self) -> Option<u64> {
+        self.spans.back().map(|span| span.bitrate)
+    }
+
+    /// The viewer has just come: no slot is paused for an estimate that had no time to grow.
+    pub fn is_first_steps(&self, now: Instant) -> bool {
+        !self.fell && self.first_at.is_some_and(|at| now < at + FIRST_STEPS)
+    }
+
+    /// The viewer was given more than it had.
+    pub fn raised(&mut self, now: Instant) {
+        self.raised_at = Some(now);
+    }
+
+    /// Something was taken from the viewer because the path did not carry it.
+    pub fn lowered(&mut self, now: Instant) {
+        match self.raised_at.take() {
+            Some(at) if now < at + FAILED_WITHIN => self.hold = (self.hold * 2).min(LONGEST_HOLD),
+            Some(at) if now >= at + PROVEN_AFTER => self.hold = HOLD,
+            _ => {}
+        }
+    }
+
+    fn forget(&mut self, now: Instant) {
+        while self.spans.front().and_then(|span| span.ended).is_some_and(|ended| ended + self.hold <= now) {
+            self.spans.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secs(secs: f64) -> Duration {
+        Duration::from_secs_f64(secs)
+    }
+
+    #[test]
+    fn a_viewer_who_comes_is_served_with_the_estimate_as_it_grows() {
+        let start = Instant::now();
+        let mut budget = Budget::default();
+        assert_eq!(budget.usable(start), None);
+        for (at, estimate) in [(0.0, 1000), (0.2, 3000), (0.5, 2900), (1.0, 6000)] {
+            budget.note(estimate, start + secs(at));
+            assert_eq!(budget.usable(start + secs(at)), Some(estimate));
+        }
+    }
+
+    #[test]
+    fn down_at_once_and_up_when_it_held() {
+        let start = Instant::now();
+        let mut budget = Budget::default();
+        budget.note(2000, start);
+        budget.note(500, start + secs(1.0));
+        assert_eq!(budget.usable(start + secs(1.0)), Some(500));
+        budget.note(2000, start + secs(10.0));
+        assert_eq!(budget.usable(start + secs(12.9)), Some(500));
+        budget.note(1500, start + secs(12.9));
+        assert_eq!(budget.usable(start + secs(13.0)), Some(1500), "the lowest of the last three seconds");
+        assert_eq!(budget.usable(start + secs(60.0)), Some(1500));
+    }
+
+    #[test]
+    fn a_raise_that_failed_makes_the_next_wait_longer_until_one_lasts() {
+        let start = Instant::now();
+        let mut budget = Budget::default();
+        let mut at = start;
+        for hold in [6, 12, 24, 48, 48] {
+            budget.raised(at);
+            at += secs(5.0);
+            budget.lowered(at);
+            assert_eq!(budget.hold, secs(hold as f64));
+        }
+        budget.raised(at);
+        budget.lowered(at + secs(20.0));
+        assert_eq!(budget.hold, LONGEST_HOLD);
+        budget.raised(at);
+        budget.lowered(at + secs(31.0));
+        assert_eq!(budget.hold, HOLD);
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let start = Instant::now();
+        let mut budget = Budget::default();
+        for step in 0..1000u64 {
+            budget.note(1000 + step % 7 * 300, start + Duration::from_millis(step));
+        }
+        assert!(budget.spans.len() <= MAX_SPANS);
+        assert_eq!(budget.usable(start + Duration::from_millis(1000)), Some(1000));
+    }
+}

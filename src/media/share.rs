@@ -1,0 +1,270 @@
+//! How the bandwidth to each viewer is shared among its slots, some times a second, and what follows from it: what the slots show, what
+//! publishers need not send, what the viewers are told.
+
+use std::time::{Duration, Instant};
+
+use super::allocate::{self, Priority, Rung, Want};
+use super::layer::Layer;
+use super::report::{EncodingState, Report};
+use super::room::{Room, Turn};
+use super::route::Origin;
+use super::slot::{Grant, Slot};
+use crate::base::Source;
+
+/// Shares are drawn up so often. Shorter costs time for every viewer, longer lets queues grow.
+pub const SHARE_INTERVAL: Duration = Duration::from_millis(200);
+
+/// What one voice takes with its headers, in bits per second.
+const VOICE: u64 = 40_000;
+/// The bandwidth looked for is so many times what the slots would take: what goes up needs some room.
+const LOOK_FOR: f64 = 1.3;
+/// Never less than this: a probe for less than the path is known to carry would lower the estimate to what was probed for.
+const LOOK_FOR_LEAST: u64 = 1_000_000;
+/// A plan that differs by less is not worth telling the connection.
+const PLAN_STEP: f64 = 0.05;
+
+/// Packets that wait so long say that the path carries less than was thought …
+const STRAINED: Duration = Duration::from_millis(250);
+/// … by this much.
+const STRAIN_LEAVES: f64 = 0.8;
+/// Who waits so long sees the past: the rest of it is left out, up to the next key frame. Longer than a key frame takes on a thin link.
+const GIVEN_UP: Duration = Duration::from_millis(800);
+/// A slot gets a fresh start at most so often.
+const CUT_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Bits per second that video may take.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    /// By all slots together …
+    usable: u64,
+    /// … and by the lowest of each: a picture is not paused for a dip that may be over at once.
+    least: u64,
+}
+
+/// What was chosen for one slot.
+#[derive(Debug, Clone, Copy)]
+struct Choice {
+    slot: usize,
+    given: Option<Rung>,
+    /// It shows a larger picture than that.
+    goes_down: bool,
+}
+
+/// What was chosen for one viewer, in bits per second.
+#[derive(Debug, Default)]
+struct Shares {
+    choices: Vec<Choice>,
+    had: u64,
+    given: u64,
+    wanted: u64,
+}
+
+impl Room {
+    /// Draws up everyone's share.
+    pub(super) fn share_all(&mut self, turn: &mut Turn<'_>) {
+        for track in self.publishers.iter_mut().flatten().flat_map(|publisher| publisher.tracks.iter_mut().flatten()) {
+            if track.source.is_video() {
+                track.survey(turn.now);
+            }
+        }
+        for seat in 0..self.seats.len() {
+            self.relieve(seat, turn.now);
+            self.share(seat, turn);
+            self.want_missing(seat, turn.now);
+        }
+        self.count_demand(turn);
+    }
+
+    /// Draws up the viewer's share: what each of its open video slots shows.
+    pub(super) fn share(&mut self, seat: usize, turn: &mut Turn<'_>) {
+        let now = turn.now;
+        let Some(member) = &mut self.seats[seat] else { return };
+        let voices = member.slots.iter().filter(|slot| slot.kind.is_audio() && slot.is_open()).count() as u64 * VOICE;
+        let budget = member.budget.usable(now).map(|usable| Bounds {
+            usable: usable.saturating_sub(voices),
+            // Nobody's picture is paused before the estimate had time to grow.
+            least: if member.budget.is_first_steps(now) {
+                u64::MAX
+            } else {
+                member.budget.latest().unwrap_or(0).saturating_sub(voices)
+            },
+        });
+        let shares = self.choose(seat, budget);
+        if shares.choices.is_empty() {
+            return;
+        }
+        let member = self.member_mut(seat);
+        if budget.is_some_and(|budget| shares.had > budget.usable) {
+            member.budget.lowered(now);
+        } else if shares.given > shares.had {
+            member.budget.raised(now);
+        }
+        let mut told = false;
+        for choice in &shares.choices {
+            told |= apply(&mut member.slots[choice.slot], choice);
+        }
+        let looked_for = ((shares.wanted as f64 * LOOK_FOR) as u64 + voices).max(LOOK_FOR_LEAST);
+        let kept_up = if shares.given < shares.wanted { shares.given + voices } else { 0 };
+        if differs(member.planned, (kept_up, looked_for)) {
+            member.planned = (kept_up, looked_for);
+            member.peer.plan_bitrate(kept_up, looked_for);
+            self.touch(seat);
+        }
+        if told {
+            self.member_mut(seat).version += 1;
+            self.report_slots(seat, turn);
+        }
+    }
+
+    /// Asks for the key frames that the viewer's slots wait for.
+    pub(super) fn want_missing(&mut self, seat: usize, now: Instant) {
+        let Some(member) = &self.seats[seat] else { return };
+        let missing = |slot: &Slot| {
+            let showing = slot.showing().filter(|showing| showing.open)?;
+            Some((showing.origin, slot.waits_for()?))
+        };
+        let missing: Vec<(Origin, usize)> = member.slots.iter().filter_map(missing).collect();
+        for (origin, encoding) in missing {
+            self.want_key_frame(origin, encoding, now);
+        }
+    }
+
+    fn choose(&self, seat: usize, bounds: Option<Bounds>) -> Shares {
+        let member = self.seats[seat].as_ref().expect("a member has a share");
+        let speaker = self.floor.dominant();
+        let (mut slots, mut wants) = (Vec::new(), Vec::new());
+        for (index, slot) in member.slots.iter().enumerate() {
+            let Some(showing) = slot.showing().filter(|showing| showing.open && slot.kind.is_video()) else { continue };
+            let Origin { member: publisher, source } = showing.origin;
+            let track = self.publishers[publisher].as_ref().and_then(|publisher| publisher.track(source));
+            let Some(track) = track.filter(|track| !track.ladder.is_empty()) else { continue };
+            let priority = match source {
+                Source::Screen => Priority::Screen,
+                _ if speaker == Some(showing.feed.publisher) => Priority::Speaker,
+                _ => Priority::Other,
+            };
+            slots.push(index);
+            wants.push(Want {
+                ladder: &track.ladder,
+                max_height: slot.max_height,
+                priority,
+                present: place_of(slot.grant, &track.ladder),
+            });
+        }
+        let lowest: u64 = wants.iter().map(|want| want.ladder[0].bitrate).sum();
+        let budget = bounds.map(|bounds| bounds.usable.max(bounds.least.min(lowest + lowest / 4)));
+        let given = allocate::allocate(budget, &wants);
+        let mut shares = Shares::default();
+        for ((slot, want), given) in slots.into_iter().zip(&wants).zip(given) {
+            let bitrate = |rung: Option<usize>| rung.map_or(0, |rung| want.ladder[rung].bitrate);
+            shares.had += bitrate(want.present);
+            shares.given += bitrate(given);
+            shares.wanted += bitrate(want.ceiling());
+            let on = member.slots[slot].switch.on_encoding();
+            let on = want.ladder.iter().position(|rung| Some(rung.encoding) == on);
+            let goes_down = on.is_some_and(|on| given.is_none_or(|given| given < on));
+            shares.choices.push(Choice { slot, given: given.map(|rung| want.ladder[rung]), goes_down });
+        }
+        shares
+    }
+
+    /// Looks at what waits to be sent to the viewer: a queue that grows says more, and sooner, than the estimate.
+    fn relieve(&mut self, seat: usize, now: Instant) {
+        let Some(member) = &mut self.seats[seat] else { return };
+        let Some(usable) = member.budget.usable(now) else { return };
+        let mut strained = false;
+        for slot in member.slots.iter_mut().filter(|slot| slot.kind.is_video()) {
+            let waiting = slot.ssrc().map_or(Duration::ZERO, |ssrc| member.peer.backlog(ssrc, now));
+            strained |= waiting >= STRAINED;
+            if waiting >= GIVEN_UP && slot.cut_at.is_none_or(|at| now >= at + CUT_INTERVAL) {
+                slot.cut_at = Some(now);
+                slot.switch.restart();
+            }
+        }
+        if strained {
+            member.budget.strained((usable as f64 * STRAIN_LEAVES) as u64, now);
+        }
+    }
+
+    /// Tells publishers which of their encodings are watched. The smallest always is: who begins to watch has it at once, and a source of
+    /// which nothing comes would count as switched off.
+    fn count_demand(&mut self, turn: &mut Turn<'_>) {
+        let layered: Vec<Origin> = self
+            .publishers()
+            .flat_map(|(member, publisher)| publisher.tracks.iter().flatten().map(move |track| (member, track)))
+            .filter(|(_, track)| track.encodings.len() > 1)
+            .map(|(member, track)| Origin { member, source: track.source })
+            .collect();
+        for origin in layered {
+            self.note_demand(origin, self.watched(origin), turn);
+        }
+    }
+
+    /// A bit for each encoding that a slot shows or will show.
+    fn watched(&self, origin: Origin) -> u32 {
+        let receivers = self.routes.receivers(origin).iter();
+        let slots = receivers.filter_map(|receiver| self.seats[receiver.member].as_ref()?.slots.get(receiver.slot));
+        slots
+            .flat_map(|slot| [slot.switch.target(), slot.switch.on_encoding()])
+            .flatten()
+            .fold(0, |bits, e| bits | 1 << e)
+    }
+
+    fn note_demand(&mut self, origin: Origin, watched: u32, turn: &mut Turn<'_>) {
+        let publisher = self.publisher_mut(origin.member);
+        let peer = publisher.id;
+        let Some(track) = publisher.track_mut(origin.source) else { return };
+        let smallest = track.ladder.first().map(|rung| rung.encoding);
+        let mut told = false;
+        for (index, encoding) in track.encodings.iter_mut().enumerate() {
+            told |= if Some(index) == smallest || watched & 1 << index != 0 {
+                encoding.demand.watched(turn.now)
+            } else {
+                encoding.demand.unwatched(turn.now)
+            };
+        }
+        let Ok(mid) = track.mid.parse() else { return };
+        if told {
+            let state = |encoding: &super::publish::Encoding| EncodingState {
+                rid: encoding.rid.map(|rid| rid.to_string()),
+                active: encoding.demand.is_active(),
+                max_bitrate: None,
+            };
+            let encodings = track.encodings.iter().map(state).collect();
+            turn.outbox.reports.push_back(Report::Encodings { peer, mid, encodings });
+        }
+    }
+}
+
+/// Where on the ladder a slot stands; when its layer is not on it any more, the best under it of the same encoding.
+fn place_of(grant: Grant, ladder: &[Rung]) -> Option<usize> {
+    let Grant::Up { encoding, layer } = grant else { return None };
+    ladder.iter().rposition(|rung| rung.encoding == encoding && rung.layer <= layer)
+}
+
+/// True: the viewer must be told.
+fn apply(slot: &mut Slot, choice: &Choice) -> bool {
+    let was_paused = slot.grant == Grant::Paused;
+    match choice.given {
+        Some(rung) => {
+            slot.grant = Grant::Up { encoding: rung.encoding, layer: rung.layer };
+            slot.switch.aim(Some(rung.encoding));
+            if slot.switch.on_encoding() == Some(rung.encoding) {
+                slot.thinner.aim(rung.layer);
+            } else if choice.goes_down {
+                // Until the smaller picture's key frame comes, fewer of the larger one.
+                slot.thinner.aim(Layer { temporal: 0, ..Layer::TOP });
+            }
+        }
+        None => {
+            slot.grant = Grant::Paused;
+            slot.switch.aim(None);
+        }
+    }
+    was_paused != (slot.grant == Grant::Paused)
+}
+
+fn differs(old: (u64, u64), new: (u64, u64)) -> bool {
+    let differ = |old: u64, new: u64| old.abs_diff(new) as f64 > old.max(new) as f64 * PLAN_STEP;
+    differ(old.0, new.0) || differ(old.1, new.1)
+}
