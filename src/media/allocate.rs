@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn one_slot_gets_the_best_that_fits_and_is_no_waste() {
         let ladder = ladder();
-        let table: &[(Option<u64>, Option<u16>, Option<usize>, Option<usize>)] = &[
+        let table = [
             // budget in kbit/s, height it is shown at, present, given
             (None, None, None, Some(5)),
             (None, Some(360), None, Some(3)),
@@ -193,8 +193,8 @@ mod tests {
             (Some(0), None, None, None),
         ];
         for (kbps, height, present, given) in table {
-            let wants = [want(&ladder, *height, Other, *present)];
-            assert_eq!(allocate(kbps.map(|kbps| kbps * 1000), &wants), [*given], "{kbps:?} {height:?} {present:?}");
+            let wants = [want(&ladder, height, Other, present)];
+            assert_eq!(allocate(kbps.map(|kbps: u64| kbps * 1000), &wants), [given], "{kbps:?} {height:?} {present:?}");
         }
         assert_eq!(allocate(Some(1), &[want(&[], None, Other, None)]), [None]);
         assert_eq!(allocate(None, &[want(&[], None, Other, None)]), [None]);
@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn who_is_shown_largest_goes_first_then_the_screen_then_the_speaker() {
         let ladder = ladder();
-        let table: &[([(Option<u16>, Priority); 3], [Option<usize>; 3])] = &[
+        let table = [
             ([(Some(360), Other), (Some(720), Other), (Some(360), Speaker)], [Some(1), Some(4), Some(1)]),
             ([(None, Other), (None, Speaker), (None, Screen)], [Some(1), Some(1), Some(4)]),
             ([(None, Other), (None, Speaker), (None, Other)], [Some(1), Some(4), Some(1)]),
