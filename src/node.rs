@@ -2,6 +2,7 @@
 
 mod io;
 pub mod record;
+mod webhooks;
 
 use std::fs::OpenOptions;
 use std::net::{IpAddr, SocketAddr};
@@ -17,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::io::{Doors, Service, Signals};
-use self::record::LedgerRecord;
+use self::webhooks::Webhooks;
 use crate::api::io::health::Readiness;
 use crate::base::{CallId, EventId, SessionId};
 use crate::call::{Call, Limits};
@@ -27,16 +28,15 @@ use crate::control::io::{Clock, Desk, Ears, Handle, Outward, entropy};
 use crate::control::{Answer, Denial, Input, Message, OperationId, Reply, Restored, Settings, State, Turn};
 use crate::event::{Event, TelemetryEnvelope};
 use crate::ledger::io::{Health, Store, Told, Writer, WriterHandle, WriterNews};
-use crate::ledger::{self, Append};
+use crate::ledger::{self, Append, OwnLane};
 use crate::media::io::{Plane, Ports, interface};
 use crate::media::{self, Command, Report, ShardSnapshot, Thresholds};
-use crate::metrics::{DeliveryResult, Metrics};
+use crate::metrics::Metrics;
 use crate::signal::io::registry::Registry;
 use crate::signal::token::TokenKey;
-use crate::webhook::dispatch;
-use crate::webhook::endpoint::Roster;
-use crate::webhook::io::{ClientSettings, Deliverer, DelivererHandle, Parts};
-use crate::webhook::{Observation, Settings as DeliverySettings};
+use crate::webhook::book;
+use crate::webhook::endpoint::{OwnWebhook, own_of_calls};
+use crate::webhook::io::{Deliverer, DelivererHandle};
 
 /// Reports of all shards on their way to control. Shards never wait: what does not fit is kept by them, newest value first.
 const REPORT_QUEUE: usize = 4096;
@@ -99,7 +99,8 @@ impl Node {
             health: health_in,
         };
         let writer = Writer::start(store.clone(), told)?;
-        let deliverer = start_delivery(&config, &store, writer.handle(), clock, &metrics)?;
+        let webhooks = webhooks::start(&config, &store, &writer, clock, &metrics)?;
+        let Webhooks { deliverer, endpoints, client } = webhooks;
         let _ = delivery.set(deliverer.handle());
 
         let state = State::new(settings(&config, plane.shards()));
@@ -119,6 +120,7 @@ impl Node {
         let control_thread = spawn_control(state, clock, Ears { inputs, reports, stop }, outward)?;
         tokio::spawn(follow_health(ledger_health, control.clone()));
         restore(&store, &control).await?;
+        endpoints.resume().await.context("what delivery had not finished cannot be read")?;
 
         let doors = Doors {
             config: &config,
@@ -127,6 +129,8 @@ impl Node {
             control: &control,
             ledger: &store,
             registry: &registry,
+            endpoints: &endpoints,
+            webhooks: &client,
             readiness: &readiness,
             metrics: &metrics,
         };
@@ -165,7 +169,7 @@ struct Inside {
 
 impl Outward for Inside {
     async fn turn(&mut self, turn: Turn) {
-        let Turn { media, facts, states, tells, mut answers, after, telemetry, drained } = turn;
+        let Turn { media, facts, webhooks, states, tells, mut answers, after, telemetry, drained } = turn;
         for command in media {
             send(&self.plane, command);
         }
@@ -181,6 +185,7 @@ impl Outward for Inside {
                 body: Bytes::from(fact.to_json()),
             });
         }
+        append.own = webhooks.into_iter().map(|(call, webhook)| own_lane(call, &webhook)).collect();
         for state in states {
             append.open.retain(|(call, _)| *call != state.call);
             match state.snapshot {
@@ -232,6 +237,11 @@ impl Inside {
             self.metrics.pending(&endpoint.id, pending, endpoint.oldest.map(|oldest| now.since(oldest)));
         }
     }
+}
+
+/// Where a call's own lane goes, for the record.
+fn own_lane(call: CallId, webhook: &OwnWebhook) -> OwnLane {
+    OwnLane { call, endpoint: own_of_calls(), target: book::encode_own(&webhook.url, &webhook.secret) }
 }
 
 /// Who comes and goes, for the operator's log.
@@ -288,70 +298,6 @@ impl Told<Then> for Outcome {
                 self.metrics.ledger_recovered();
                 self.health.send_replace(Health::Writable);
             }
-        }
-    }
-}
-
-fn start_delivery(
-    config: &Config,
-    store: &Arc<Store>,
-    writer: WriterHandle<Then>,
-    clock: Clock,
-    metrics: &Metrics,
-) -> anyhow::Result<Deliverer> {
-    let webhooks = &config.webhooks;
-    let roster = Roster::read(&webhooks.endpoints, &webhooks.allow_private);
-    for (place, why) in &roster.refused {
-        tracing::error!(place, %why, "an endpoint of webhooks.endpoints is left out");
-    }
-    for endpoint in &roster.endpoints {
-        metrics.declare_endpoint(&endpoint.id);
-    }
-    let metrics = metrics.clone();
-    let mut seed = [0; 8];
-    seed.copy_from_slice(&entropy()[..8]);
-    Deliverer::start(Parts {
-        record: LedgerRecord { store: store.clone(), writer },
-        endpoints: roster.endpoints,
-        settings: DeliverySettings { max_in_flight: webhooks.max_in_flight, ..DeliverySettings::default() },
-        client: ClientSettings { timeout: webhooks.timeout, allow_private: webhooks.allow_private.clone().into() },
-        now: Box::new(move || clock.now()),
-        observe: Box::new(move |observation| observe_delivery(&metrics, observation)),
-        runtime: tokio::runtime::Handle::current(),
-        seed: u64::from_be_bytes(seed),
-    })
-}
-
-/// Counts what became of a request, and logs what an operator should look at.
-fn observe_delivery(metrics: &Metrics, observation: Observation) {
-    match observation {
-        Observation::Delivered { endpoint, attempt, latency, .. } => {
-            if attempt > 1 {
-                metrics.delivery(&endpoint, DeliveryResult::Retried);
-            }
-            metrics.delivery(&endpoint, DeliveryResult::Delivered { latency });
-        }
-        Observation::Failed { endpoint, call, kind, attempt, reply, retry_at } => {
-            if attempt > 1 {
-                metrics.delivery(&endpoint, DeliveryResult::Retried);
-            }
-            let refused = matches!(reply, dispatch::Reply::Refused(_));
-            metrics.delivery(&endpoint, if refused { DeliveryResult::Refused } else { DeliveryResult::Failed });
-            let why = reply.summary();
-            let retry_at = retry_at.map(|at| at.to_string());
-            tracing::warn!(%endpoint, %call, %kind, attempt, why, retry_at, "a webhook was not taken");
-        }
-        Observation::Parked { endpoint, call, seq, why } => {
-            metrics.delivery(&endpoint, DeliveryResult::Dead);
-            tracing::error!(%endpoint, %call, seq, why, "an event could not be delivered and is kept as a dead letter");
-        }
-        Observation::GapDropped { endpoint, call } => {
-            tracing::error!(%endpoint, %call, "not even the gap could be told");
-        }
-        Observation::CircuitOpened { endpoint } => tracing::warn!(%endpoint, "an endpoint fails; single probes only"),
-        Observation::CircuitClosed { endpoint } => tracing::info!(%endpoint, "an endpoint works again"),
-        Observation::Disabled { endpoint } => {
-            tracing::error!(%endpoint, "an endpoint answered 410 Gone and is disabled");
         }
     }
 }

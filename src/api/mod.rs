@@ -10,3 +10,4 @@ pub mod order;
 pub mod page;
 pub mod problem;
 pub mod user;
+pub mod webhook;

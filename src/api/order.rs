@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use url::Url;
 use utoipa::{IntoParams, ToSchema};
 
 use super::call::{Room, SourceName};
+use super::webhook::MAX_URL;
 use crate::base::{CallId, Source, UserId};
 use crate::control::Placement;
 use crate::control::input::{MAX_GROUP_ID, MAX_RING, MAX_USER_DATA, MAX_USERS};
 use crate::event::{CallMediaType, RoomId};
+use crate::webhook::endpoint::OwnWebhook;
 
 /// A call to be placed between users.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -40,6 +43,36 @@ pub struct NewCall {
     #[serde(default)]
     #[schema(max_length = 4096)]
     user_data: String,
+    /// Where this call's events go besides, until its last one is delivered.
+    #[serde(default)]
+    webhook: Option<CallWebhook>,
+}
+
+/// An endpoint for one call.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct CallWebhook {
+    #[schema(value_type = String, max_length = 2048)]
+    url: Url,
+    /// `whsec_` and base64 of 24 to 64 bytes.
+    secret: String,
+}
+
+impl std::fmt::Debug for CallWebhook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "CallWebhook({}, [secret])", self.url)
+    }
+}
+
+impl CallWebhook {
+    /// The error does not repeat the secret.
+    fn parse(self) -> Result<OwnWebhook, String> {
+        if self.url.as_str().len() > MAX_URL {
+            return Err(format!("webhook.url: at most {MAX_URL} bytes"));
+        }
+        let secret = self.secret.parse().map_err(|error| format!("webhook.secret: {error}"))?;
+        Ok(OwnWebhook { url: self.url, secret })
+    }
 }
 
 /// One of the two.
@@ -107,6 +140,7 @@ impl NewCall {
             group_id: self.group_id,
             timeout,
             user_data: self.user_data,
+            webhook: self.webhook.map(CallWebhook::parse).transpose()?,
         })
     }
 }

@@ -68,6 +68,10 @@ codes! {
     NoSuchCall = 404 "Not Found" "noSuchCall";
     /// The user is not in the call.
     NoSuchMember = 404 "Not Found" "noSuchMember";
+    /// No such webhook endpoint.
+    NoSuchWebhook = 404 "Not Found" "noSuchWebhook";
+    /// The endpoint's delivery, or replay, is not known.
+    NoSuchDelivery = 404 "Not Found" "noSuchDelivery";
     /// The route has no such method.
     MethodNotAllowed = 405 "Method Not Allowed" "methodNotAllowed";
     /// No client of the caller is connected.
@@ -78,6 +82,10 @@ codes! {
     RepeatedRequest = 409 "Conflict" "repeatedRequest";
     /// Not with this kind of call.
     NotAvailableInThisCall = 409 "Conflict" "notAvailableInThisCall";
+    /// The endpoint is the configuration's: what is asked is done there.
+    WebhookConfigured = 409 "Conflict" "webhookConfigured";
+    /// There are as many endpoints, or replays of one, as there may be.
+    TooMany = 409 "Conflict" "tooMany";
     /// The body is larger than a request may be.
     BodyTooLarge = 413 "Content Too Large" "bodyTooLarge";
     /// The body is not said to be JSON.
@@ -88,6 +96,8 @@ codes! {
     InvalidQuery = 422 "Unprocessable Content" "invalidQuery";
     /// The request is well-formed and asks for what cannot be.
     InvalidParameter = 422 "Unprocessable Content" "invalidParameter";
+    /// The address is private or special, and `webhooks.allow_private` does not have it.
+    AddressRefused = 422 "Unprocessable Content" "addressRefused";
     /// The server is at fault.
     Internal = 500 "Internal Server Error" "internal";
     /// The server cannot take this on: it is stopping, or its record cannot be written.

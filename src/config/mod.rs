@@ -168,6 +168,15 @@ pub struct Webhooks {
     /// Requests under way at once to one endpoint.
     #[serde(deserialize_with = "text::at_least_one")]
     pub max_in_flight: usize,
+    /// How long an event is tried at an endpoint that takes none.
+    #[serde(with = "text::interval")]
+    pub give_up_after: Duration,
+    /// How long an event that an endpoint refuses while it takes others holds up the rest of its call.
+    #[serde(with = "text::interval")]
+    pub poisoned_after: Duration,
+    /// How long a replaced secret signs beside the new one, unless the API says otherwise.
+    #[serde(with = "text::duration")]
+    pub rotation_overlap: Duration,
     pub endpoints: Vec<Endpoint>,
 }
 

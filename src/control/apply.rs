@@ -13,6 +13,7 @@ use crate::base::{CallId, PeerId, RoomKey, SessionId, Timestamp, UserId};
 use crate::call::{self, Call, Presence, Recipient, Refusal};
 use crate::event::{Event, Fact, RoomId};
 use crate::media::Command;
+use crate::webhook::endpoint::OwnWebhook;
 
 /// What control keeps to; from the configuration.
 #[derive(Debug, Clone)]
@@ -32,6 +33,8 @@ pub struct Settings {
 pub struct Turn {
     pub media: Vec<Command>,
     pub facts: Vec<Fact>,
+    /// Calls of this turn that bring an endpoint of their own along.
+    pub webhooks: Vec<(CallId, OwnWebhook)>,
     /// The states of the calls that changed; of each the last one counts.
     pub states: Vec<CallState>,
     pub tells: Vec<(SessionId, Message)>,

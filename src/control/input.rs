@@ -7,6 +7,7 @@ use crate::base::{CallId, Mid, SessionId, Source, Timestamp, UserId};
 use crate::call::Call;
 use crate::event::{CallMediaType, RoomId};
 use crate::media;
+use crate::webhook::endpoint::OwnWebhook;
 
 use super::operation::{Operation, OperationId};
 
@@ -117,6 +118,8 @@ pub enum Request {
         group_id: String,
         timeout: Option<Duration>,
         user_data: String,
+        /// An endpoint for this call alone; the door has vetted its address.
+        webhook: Option<OwnWebhook>,
     },
     Accept {
         call: CallId,

@@ -27,7 +27,7 @@ impl State {
 
     /// A call whose caller did not ask for it: the device that will carry it is told.
     fn place_for(&mut self, placement: Placement, moment: Moment) -> Result<Answer, Denial> {
-        let Placement { caller, users, media_type, room, group_id, timeout, user_data } = placement;
+        let Placement { caller, users, media_type, room, group_id, timeout, user_data, webhook } = placement;
         let session = self.newest_device(&caller).ok_or(Denial::CallerOffline)?;
         let member = call::Member { user: caller, session };
         let callees = users.clone();
@@ -38,6 +38,7 @@ impl State {
             group_id: group_id.clone(),
             timeout,
             user_data: user_data.clone(),
+            webhook,
         };
         let before = self.turn.tells.len();
         let Some(Reply::Placed { call, room }) = self.place(member, body, moment)? else {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::base::{CallId, Source, UserId};
 use crate::call::Refusal;
 use crate::event::{CallMediaType, RoomId};
+use crate::webhook::endpoint::OwnWebhook;
 
 use super::view::{CallDetail, CallOverview, UserView};
 
@@ -33,6 +34,8 @@ pub struct Placement {
     pub group_id: String,
     pub timeout: Option<Duration>,
     pub user_data: String,
+    /// An endpoint for this call alone; the door has vetted its address.
+    pub webhook: Option<OwnWebhook>,
 }
 
 /// What the server does to a running call.

@@ -61,7 +61,7 @@ impl State {
     }
 
     pub(super) fn place(&mut self, caller: call::Member, body: Request, moment: Moment) -> Outcome {
-        let Request::Call { users, media_type, room, group_id, timeout, user_data } = body else {
+        let Request::Call { users, media_type, room, group_id, timeout, user_data, webhook } = body else {
             unreachable!("only calls are placed")
         };
         self.check_takes_calls()?;
@@ -87,6 +87,7 @@ impl State {
         };
         let call = Call::place(placing, moment.now)?;
         self.adopt(call);
+        self.turn.webhooks.extend(webhook.map(|webhook| (id, webhook)));
         self.flush(id);
         Ok(Some(Reply::Placed { call: id, room }))
     }

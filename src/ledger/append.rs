@@ -19,6 +19,17 @@ pub struct Append {
     pub closed: Vec<CallId>,
     /// The endpoints that get a lane for each call whose first fact is in this turn.
     pub lanes: Arc<[EndpointId]>,
+    /// Lanes that one call gets besides, with its first fact.
+    pub own: Vec<OwnLane>,
+}
+
+/// A lane that only `call` gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnLane {
+    pub call: CallId,
+    pub endpoint: EndpointId,
+    /// Where it goes, in delivery's own words; kept as long as the lane.
+    pub target: Bytes,
 }
 
 impl Append {

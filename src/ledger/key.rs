@@ -63,6 +63,16 @@ pub fn read_dead(key: &[u8]) -> Option<(EndpointId, CallId, u64)> {
     Some((endpoint, of, u64::from_be_bytes(*from)))
 }
 
+/// The replays of an endpoint lie together, in the order in which they were asked for.
+pub fn replay(endpoint: &EndpointId, replay: u128) -> Vec<u8> {
+    lane(endpoint, CallId::from_u128(replay))
+}
+
+/// `None`: no replay's key.
+pub fn read_replay(key: &[u8]) -> Option<(EndpointId, u128)> {
+    read_lane(key).map(|(endpoint, replay)| (endpoint, replay.as_u128()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,10 +6,12 @@
 //! The files beside this one are plain values and their encodings; `io/` keeps them in redb.
 
 pub mod append;
+pub mod change;
 mod code;
 pub mod io;
 pub mod key;
 pub mod row;
 
-pub use append::{Append, Committed, Turn};
+pub use append::{Append, Committed, OwnLane, Turn};
+pub use change::Change;
 pub use row::{CallRow, DeadRow, LaneRow, LaneSave, OpenCall, Record, Undecodable};

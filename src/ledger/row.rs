@@ -137,7 +137,8 @@ impl LaneRow {
 pub struct LaneSave {
     pub endpoint: EndpointId,
     pub call: CallId,
-    pub row: LaneRow,
+    /// `None`: the lane ends, whatever else the call has to tell.
+    pub row: Option<LaneRow>,
     pub dead: Vec<DeadRow>,
 }
 
@@ -147,17 +148,17 @@ pub struct DeadRow {
     pub from: u64,
     pub to: u64,
     pub time: Timestamp,
-    /// The last failure, in words.
-    pub why: String,
+    /// How it came to that, in delivery's own words.
+    pub note: Bytes,
 }
 
 impl DeadRow {
     /// The row's value; the key holds the lane and `from`.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(16 + self.why.len());
+        let mut out = Vec::with_capacity(16 + self.note.len());
         out.extend_from_slice(&self.to.to_be_bytes());
         out.extend_from_slice(&self.time.as_millis().to_be_bytes());
-        out.extend_from_slice(self.why.as_bytes());
+        out.extend_from_slice(&self.note);
         out
     }
 
@@ -166,7 +167,7 @@ impl DeadRow {
             let mut reader = Reader(value);
             let to = reader.u64()?;
             let time = Timestamp::from_millis(reader.u64()?);
-            Some(Self { from, to, time, why: std::str::from_utf8(reader.rest()).ok()?.to_owned() })
+            Some(Self { from, to, time, note: Bytes::copy_from_slice(reader.rest()) })
         };
         read().ok_or(Undecodable { table: "dead letters" })
     }
@@ -208,7 +209,7 @@ mod tests {
     fn lanes_and_dead_letters_survive_their_bytes() {
         let row = LaneRow { next: 9, state: Bytes::from_static(b"{}") };
         assert_eq!(LaneRow::decode(&row.encode()), Ok(row));
-        let dead = DeadRow { from: 4, to: 6, time: Timestamp::from_millis(5), why: "500".into() };
+        let dead = DeadRow { from: 4, to: 6, time: Timestamp::from_millis(5), note: Bytes::from_static(b"500") };
         assert_eq!(DeadRow::decode(4, &dead.encode()), Ok(dead));
     }
 

@@ -6,15 +6,19 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use url::Url;
 
 use crate::base::{CallId, Mid, SessionId, Source, UserId};
 use crate::control::input::{MAX_GROUP_ID, MAX_RING, MAX_USER_DATA, MAX_USERS, Target, Wish};
 use crate::control::message::Closing;
 use crate::control::{CallBrief, MemberBrief, Message, Refusal, Reply, Request, RequestId, SlotBrief};
 use crate::event::{CallMediaType, RoomId};
+use crate::webhook::endpoint::OwnWebhook;
 
 /// The largest frame a client may send, in bytes.
 pub const MAX_FRAME: usize = 64 * 1024;
+/// The longest address of a call's own webhook, in bytes.
+const MAX_URL: usize = 2048;
 /// The longest id a client may give a request, in bytes of JSON.
 const MAX_REQUEST_ID: usize = 128;
 
@@ -180,6 +184,15 @@ struct CallParams {
     timeout: Option<u64>,
     #[serde(default)]
     user_data: String,
+    #[serde(default)]
+    webhook: Option<WebhookParams>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct WebhookParams {
+    url: Url,
+    secret: String,
 }
 
 #[derive(Deserialize)]
@@ -267,7 +280,18 @@ fn call(params: CallParams) -> Result<Request, Fault> {
         group_id: params.group_id,
         timeout: timeout(params.timeout)?,
         user_data: params.user_data,
+        webhook: params.webhook.map(webhook).transpose()?,
     })
+}
+
+/// Its address is vetted behind this: what is allowed is the configuration's.
+fn webhook(params: WebhookParams) -> Result<OwnWebhook, Fault> {
+    if params.url.as_str().len() > MAX_URL {
+        return Err(invalid(format!("params.webhook.url: at most {MAX_URL} bytes")));
+    }
+    // The error does not repeat the secret.
+    let secret = params.secret.parse().map_err(|error| invalid(format!("params.webhook.secret: {error}")))?;
+    Ok(OwnWebhook { url: params.url, secret })
 }
 
 fn invite(params: InviteParams) -> Result<Request, Fault> {
@@ -301,6 +325,11 @@ fn timeout(seconds: Option<u64>) -> Result<Option<Duration>, Fault> {
 }
 
 impl Malformed {
+    /// A parameter that is well-formed and cannot be.
+    pub fn parameter(id: RequestId, message: String) -> Self {
+        Self { id: id.0, code: -32602, message }
+    }
+
     pub fn to_json(&self) -> String {
         json!({"jsonrpc": "2.0", "id": self.id, "error": {"code": self.code, "message": self.message}}).to_string()
     }

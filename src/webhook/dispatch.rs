@@ -2,228 +2,23 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::address::Refused;
-use super::endpoint::Endpoint;
-use super::lane::{Failed, Failing, Head, Patience};
-use super::outbox::{CircuitChange, Counts, Outbox, READ_AHEAD, SWEEP_PAGE, Telemetry, Want};
-use super::record::{LanePage, LaneRow, LaneSave, StoredEvent};
+use super::endpoint::{self, Endpoint};
+use super::lane::{Failed, Failing, Head};
+pub use super::message::*;
+use super::outbox::{CircuitChange, Outbox, READ_AHEAD, SWEEP_PAGE, Settled, Want};
+use super::replay::{Replay, ReplayId, ReplayPhase, ReplayWant, Replays, WALK_PAGE};
+pub use super::reply::{Answer, Reply};
 use super::schedule::{Draw, Jitter};
 use crate::base::{CallId, EndpointId, EventId, Timestamp};
+use crate::config::EventFilter;
 use crate::event::EventKind;
 
-/// How delivery behaves.
-#[derive(Debug, Clone, Copy)]
-pub struct Settings {
-    /// Requests with lifecycle events under way at once to one endpoint.
-    pub max_in_flight: usize,
-    /// Lanes in memory for one endpoint, a quarter of a kilobyte each; a larger backlog stays in the record and is swept in as these
-    /// are done.
-    pub window: usize,
-    pub patience: Patience,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        let patience = Patience {
-            give_up_after: Duration::from_secs(72 * 3600),
-            // While it waits, the rest of its call does: longer costs a receiver with one bug the end of its calls,
-            // shorter leaves less time to repair it.
-            poisoned_after: Duration::from_secs(3600),
-        };
-        Self { max_in_flight: 64, window: 20_000, patience }
-    }
-}
-
-/// Names a request that is under way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PostId(u64);
-
-/// Everything that can happen to delivery.
-#[derive(Debug)]
-pub enum Input {
-    /// The record holds more of a call.
-    Stored(CallId),
-    /// It holds more of calls that nobody names.
-    StoredSomething,
-    Telemetry {
-        call: CallId,
-        event: Telemetry,
-    },
-    /// The answer to [`Output::Sweep`]; `None`: the record could not be read.
-    Swept {
-        endpoint: EndpointId,
-        page: Option<LanePage>,
-    },
-    /// The answer to [`Output::Load`].
-    Loaded {
-        endpoint: EndpointId,
-        call: CallId,
-        row: Result<Option<LaneRow>, Unread>,
-    },
-    /// The answer to [`Output::Read`].
-    Read {
-        endpoint: EndpointId,
-        call: CallId,
-        events: Result<Vec<StoredEvent>, Unread>,
-    },
-    /// The answer to [`Output::Post`].
-    Answered {
-        post: PostId,
-        reply: Reply,
-    },
-    /// The rows of the last [`Output::Save`] are durable.
-    Saved,
-    /// The endpoints as they are from here on.
-    Reload(Vec<Endpoint>),
-    /// Time has passed.
-    Tick,
-}
-
-/// The record could not be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unread;
-
-/// What delivery wants done. The record's reads are answered before anything else is handled.
-#[derive(Debug)]
-pub enum Output {
-    Sweep { endpoint: EndpointId, after: Option<CallId>, limit: usize },
-    Load { endpoint: EndpointId, call: CallId },
-    Read { endpoint: EndpointId, call: CallId, from: u64, limit: usize },
-    Post { post: PostId, request: Request },
-    Save(Vec<LaneSave>),
-    Observe(Observation),
-}
-
-/// One attempt. The one who sends it signs it, with the time of the sending.
-#[derive(Debug, Clone)]
-pub struct Request {
-    pub endpoint: Arc<Endpoint>,
-    pub id: EventId,
-    pub body: Bytes,
-}
-
-/// What came of an attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reply {
-    /// Any status; only 2xx is a success.
-    Answered {
-        status: u16,
-        retry_after: Option<Duration>,
-        excerpt: String,
-    },
-    TimedOut,
-    /// No answer could be had: no connection, broken TLS.
-    Unreachable(String),
-    /// Its address is not allowed; nothing was sent.
-    Refused(Refused),
-}
-
-impl Reply {
-    pub fn is_success(&self) -> bool {
-        matches!(self, Self::Answered { status: 200..=299, .. })
-    }
-
-    /// The failure in words, without what the receiver wrote.
-    pub fn summary(&self) -> String {
-        match self {
-            Self::Answered { status, .. } => format!("status {status}"),
-            Self::TimedOut => "no answer in time".into(),
-            Self::Unreachable(why) => why.clone(),
-            Self::Refused(refused) => refused.to_string(),
-        }
-    }
-
-    /// RFC 9110, section 10.2.3; honoured where it says when a service is back or a limit ends.
-    fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Answered { status: 429 | 503, retry_after, .. } => *retry_after,
-            _ => None,
-        }
-    }
-}
-
-/// What an operator may want to see, one by one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Observation {
-    /// `latency` is from the fact to the 2xx.
-    Delivered {
-        endpoint: EndpointId,
-        call: CallId,
-        kind: EventKind,
-        attempt: u32,
-        latency: Duration,
-    },
-    /// `retry_at` is `None` when the event was given up or the endpoint disabled.
-    Failed {
-        endpoint: EndpointId,
-        call: CallId,
-        kind: EventKind,
-        attempt: u32,
-        reply: Reply,
-        retry_at: Option<Timestamp>,
-    },
-    /// An event has become a dead letter.
-    Parked {
-        endpoint: EndpointId,
-        call: CallId,
-        seq: u64,
-        why: String,
-    },
-    /// Not even the gap was taken.
-    GapDropped {
-        endpoint: EndpointId,
-        call: CallId,
-    },
-    CircuitOpened {
-        endpoint: EndpointId,
-    },
-    CircuitClosed {
-        endpoint: EndpointId,
-    },
-    /// It answered 410.
-    Disabled {
-        endpoint: EndpointId,
-    },
-}
-
-/// One endpoint for metrics and the console.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EndpointStatus {
-    pub id: EndpointId,
-    pub url: url::Url,
-    pub state: EndpointState,
-    /// Lanes in memory with something to do.
-    pub pending_lanes: usize,
-    /// The record holds lanes beyond those.
-    pub more: bool,
-    pub in_flight: usize,
-    /// When the oldest fact that waits happened.
-    pub oldest: Option<Timestamp>,
-    pub counts: Counts,
-    pub last: Option<LastReply>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EndpointState {
-    Active,
-    /// Only single probes are sent.
-    CircuitOpen {
-        since: Timestamp,
-    },
-    Disabled,
-}
-
-/// The last answer of an endpoint to a lifecycle event.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LastReply {
-    pub at: Timestamp,
-    pub event: EventId,
-    pub reply: Reply,
-}
+/// Requests under way at once to all endpoints that single calls brought along. Their hosts are anyone's choice: fewer would let some
+/// that hang hold up the others, more costs memory and sockets.
+const OWN_SLOTS: usize = 1024;
 
 /// All outboxes, and the requests under way.
 #[derive(Debug)]
@@ -235,6 +30,7 @@ pub struct Dispatcher {
     posts: BTreeMap<PostId, Posted>,
     last_post: u64,
     saving: bool,
+    replays: BTreeMap<EndpointId, Replays>,
     outputs: VecDeque<Output>,
 }
 
@@ -250,6 +46,7 @@ struct Posted {
 enum What {
     Head { kind: EventKind, time: Timestamp, attempt: u32 },
     Telemetry,
+    Replay(ReplayId),
 }
 
 impl Dispatcher {
@@ -263,8 +60,12 @@ impl Dispatcher {
             posts: BTreeMap::new(),
             last_post: 0,
             saving: false,
+            replays: BTreeMap::new(),
             outputs: VecDeque::new(),
         };
+        let own = Arc::new(of_calls());
+        let outbox = Outbox::of_calls(own.clone(), OWN_SLOTS, settings.max_in_flight, settings.window);
+        dispatcher.boxes.insert(own.id.clone(), outbox);
         dispatcher.reload(endpoints);
         dispatcher
     }
@@ -296,6 +97,20 @@ impl Dispatcher {
                 self.boxes.values_mut().for_each(Outbox::saved);
             }
             Input::Reload(endpoints) => self.reload(endpoints),
+            Input::Settings(settings) => self.set(settings),
+            Input::Expire { call, to } => self.expire(call, to, now),
+            Input::Replay { order, progress } => {
+                self.replays.entry(order.endpoint.clone()).or_default().add(order, progress);
+            }
+            Input::CancelReplay { endpoint, replay } => {
+                let save = self.replays.get_mut(&endpoint).and_then(|replays| replays.cancel(replay, now));
+                self.outputs.extend(save.map(Output::SaveReplay));
+            }
+            Input::Walked { endpoint, page } => self.at_replay(&endpoint, |replay| replay.walked(page, now)),
+            Input::ReadAgain { endpoint, call, events } => {
+                self.at_replay(&endpoint, |replay| replay.read(call, events.ok(), now));
+            }
+            Input::ReplaySaved(endpoint) => self.replay_saved(&endpoint, now),
             Input::Tick => {}
         }
     }
@@ -306,8 +121,40 @@ impl Dispatcher {
         }
     }
 
+    fn at_replay(&mut self, endpoint: &EndpointId, what: impl FnOnce(&mut Replay)) {
+        if let Some(replay) = self.replays.get_mut(endpoint).and_then(Replays::running) {
+            what(replay);
+        }
+    }
+
+    fn replay_saved(&mut self, endpoint: &EndpointId, now: Timestamp) {
+        let Some(replays) = self.replays.get_mut(endpoint) else { return };
+        if replays.running().is_some_and(Replay::saved)
+            && let Some(replay) = replays.end(ReplayPhase::Done(now))
+        {
+            let (delivered, failed) = replay.counts();
+            let (endpoint, replay) = (endpoint.clone(), replay.order().id);
+            self.observe(Observation::ReplayDone { endpoint, replay, delivered, failed });
+        }
+    }
+
+    fn set(&mut self, settings: Settings) {
+        self.settings = settings;
+        for outbox in self.boxes.values_mut().filter(|outbox| !outbox.is_of_calls()) {
+            outbox.set_slots(settings.max_in_flight);
+        }
+    }
+
+    fn expire(&mut self, call: CallId, to: u64, now: Timestamp) {
+        for outbox in self.boxes.values_mut() {
+            outbox.expire(call, to, self.random.event_id(now), now);
+        }
+    }
+
     fn reload(&mut self, endpoints: Vec<Endpoint>) {
         let mut old = std::mem::take(&mut self.boxes);
+        let own = endpoint::own_of_calls();
+        self.boxes.extend(old.remove_entry(&own));
         for endpoint in endpoints {
             let id = endpoint.id.clone();
             let endpoint = Arc::new(endpoint);
@@ -323,14 +170,17 @@ impl Dispatcher {
         // An endpoint of the same name that comes back later is another one: answers that are still to come are not its.
         self.posts.retain(|_, posted| !old.contains_key(&posted.endpoint));
         self.last.retain(|endpoint, _| self.boxes.contains_key(endpoint));
+        self.replays.retain(|endpoint, _| !old.contains_key(endpoint));
     }
 
     fn answered(&mut self, post: PostId, reply: Reply, now: Timestamp) {
         let Some(posted) = self.posts.remove(&post) else { return };
         let Some(outbox) = self.boxes.get_mut(&posted.endpoint) else { return };
         let Posted { endpoint, call, id, what } = posted;
-        let What::Head { kind, time, attempt } = what else {
-            return outbox.telemetry_done(call, reply.is_success());
+        let (kind, time, attempt) = match what {
+            What::Head { kind, time, attempt } => (kind, time, attempt),
+            What::Telemetry => return outbox.telemetry_done(call, reply.is_success()),
+            What::Replay(of) => return self.replay_answered(&endpoint, (of, call), &reply, now),
         };
         let settled = if reply.is_success() {
             let latency = now.since(time);
@@ -347,40 +197,69 @@ impl Dispatcher {
         self.last.insert(endpoint, LastReply { at: now, event: id, reply });
     }
 
-    fn failed(&mut self, endpoint: &EndpointId, call: CallId, attempt: Attempt<'_>) -> Option<super::outbox::Settled> {
+    fn failed(&mut self, endpoint: &EndpointId, call: CallId, attempt: Attempt<'_>) -> Option<Settled> {
         let Attempt { kind, attempt, reply, now } = attempt;
-        let why = reply.summary();
+        let answer = reply.answer();
         let draw = Draw { jitter: self.random.jitter(), retry_after: reply.retry_after() };
         let gap_id = self.random.event_id(now);
-        let outbox = self.boxes.get_mut(endpoint)?;
-        if matches!(reply, Reply::Answered { status: 410, .. }) {
-            outbox.counts.failed += 1;
-            let was_enabled = outbox.endpoint.enabled;
-            outbox.disable();
-            outbox.abandon(call);
-            let endpoint = endpoint.clone();
-            let (endpoint_failed, reply) = (endpoint.clone(), reply.clone());
-            self.observe(Observation::Failed { endpoint: endpoint_failed, call, kind, attempt, reply, retry_at: None });
-            if was_enabled {
-                self.observe(Observation::Disabled { endpoint });
-            }
-            return None;
-        }
         let patience = self.settings.patience;
-        let settled = outbox.fail(call, Failing { now, patience, draw, last_success: None, why: &why, gap_id });
-        let retry_at = match settled.failed {
+        let outbox = self.boxes.get_mut(endpoint)?;
+        let is_gone = matches!(reply, Reply::Answered { status: 410, .. });
+        let settled = if is_gone {
+            let gone = gone(outbox, call, now, &answer);
+            self.outputs.extend(gone.map(Output::Observe));
+            None
+        } else {
+            Some(outbox.fail(call, Failing { now, patience, draw, last_success: None, answer: &answer, gap_id }))
+        };
+        let failed = settled.as_ref().and_then(|settled| settled.failed);
+        let retry_at = match failed {
             Some(Failed::RetryAt(at)) => Some(at),
             _ => None,
         };
         let endpoint = endpoint.clone();
-        let (endpoint_failed, reply) = (endpoint.clone(), reply.clone());
-        self.observe(Observation::Failed { endpoint: endpoint_failed, call, kind, attempt, reply, retry_at });
-        match settled.failed {
-            Some(Failed::Parked { seq }) => self.observe(Observation::Parked { endpoint, call, seq, why }),
+        let (of, reply) = (endpoint.clone(), reply.clone());
+        self.observe(Observation::Failed { endpoint: of, call, kind, attempt, reply, retry_at });
+        match failed {
+            Some(Failed::Parked { seq }) => {
+                self.observe(Observation::Parked { endpoint, call, seq, why: answer.error });
+            }
             Some(Failed::GapDropped) => self.observe(Observation::GapDropped { endpoint, call }),
             _ => {}
         }
-        Some(settled)
+        settled
+    }
+
+    fn replay_answered(
+        &mut self,
+        endpoint: &EndpointId,
+        (of, call): (ReplayId, CallId),
+        reply: &Reply,
+        now: Timestamp,
+    ) {
+        let answer = reply.answer();
+        let draw = Draw { jitter: self.random.jitter(), retry_after: reply.retry_after() };
+        let gap_id = self.random.event_id(now);
+        let patience = self.settings.patience;
+        let Some(outbox) = self.boxes.get_mut(endpoint) else { return };
+        let Some(replay) = self.replays.get_mut(endpoint).and_then(Replays::running) else { return };
+        if replay.order().id != of {
+            return;
+        }
+        match reply {
+            _ if reply.is_success() => replay.succeed(call, now),
+            Reply::Answered { status: 410, .. } => {
+                replay.abandon(call);
+                if outbox.endpoint.enabled {
+                    outbox.disable();
+                    self.observe(Observation::Disabled { endpoint: endpoint.clone() });
+                }
+            }
+            _ => {
+                let last_success = outbox.last_success();
+                replay.fail(call, Failing { now, patience, draw, last_success, answer: &answer, gap_id });
+            }
+        }
     }
 
     fn observe(&mut self, observation: Observation) {
@@ -395,10 +274,39 @@ impl Dispatcher {
             return Some(output);
         }
         let wanted = self.boxes.iter_mut().find_map(|(id, outbox)| Some((id.clone(), outbox.pump(now)?)));
-        match wanted {
-            Some((endpoint, want)) => Some(self.output(endpoint, want)),
-            None => self.save(),
+        if let Some((endpoint, want)) = wanted {
+            return Some(self.output(endpoint, want));
         }
+        for (endpoint, outbox) in &mut self.boxes {
+            for (call, from, to) in outbox.take_expired() {
+                let endpoint = endpoint.clone();
+                self.outputs.push_back(Output::Observe(Observation::Expired { endpoint, call, from, to }));
+            }
+        }
+        // Replays have what the live lanes leave.
+        self.outputs.pop_front().or_else(|| self.replay(now)).or_else(|| self.save())
+    }
+
+    fn replay(&mut self, now: Timestamp) -> Option<Output> {
+        let width = (self.settings.max_in_flight / 4).max(1);
+        let (endpoint, want) = self.replays.iter_mut().find_map(|(id, replays)| {
+            let outbox = self.boxes.get(id).filter(|outbox| outbox.is_open_for_all())?;
+            let replay = replays.running()?;
+            if let Some(save) = replay.take_save() {
+                return Some((id.clone(), Err(save)));
+            }
+            Some((id.clone(), Ok(replay.pump(&outbox.endpoint, width, now)?)))
+        })?;
+        Some(match want {
+            Err(save) => Output::SaveReplay(save),
+            Ok(ReplayWant::Walk { first }) => Output::Walk { endpoint, first, limit: WALK_PAGE },
+            Ok(ReplayWant::Read { call, from }) => Output::ReadAgain { endpoint, call, from, limit: READ_AHEAD },
+            Ok(ReplayWant::Send { call, head }) => {
+                let to = self.boxes[&endpoint].endpoint.clone();
+                let of = self.replays.get_mut(&endpoint)?.running()?.order().id;
+                self.post(Posted { endpoint, call, id: head.id, what: What::Replay(of) }, to, head.body)
+            }
+        })
     }
 
     fn output(&mut self, endpoint: EndpointId, want: Want) -> Output {
@@ -406,21 +314,21 @@ impl Dispatcher {
             Want::Sweep { after } => Output::Sweep { endpoint, after, limit: SWEEP_PAGE },
             Want::Load { call } => Output::Load { endpoint, call },
             Want::Read { call, from } => Output::Read { endpoint, call, from, limit: READ_AHEAD },
-            Want::Send { call, head } => {
+            Want::Send { call, head, to } => {
                 let Head { id, kind, time, attempt, body, .. } = head;
-                self.post(Posted { endpoint, call, id, what: What::Head { kind, time, attempt } }, body)
+                self.post(Posted { endpoint, call, id, what: What::Head { kind, time, attempt } }, to, body)
             }
             Want::SendTelemetry { call, event } => {
-                self.post(Posted { endpoint, call, id: event.id, what: What::Telemetry }, event.body)
+                let to = self.boxes[&endpoint].endpoint.clone();
+                self.post(Posted { endpoint, call, id: event.id, what: What::Telemetry }, to, event.body)
             }
         }
     }
 
-    fn post(&mut self, posted: Posted, body: Bytes) -> Output {
+    fn post(&mut self, posted: Posted, to: Arc<Endpoint>, body: Bytes) -> Output {
         self.last_post += 1;
         let post = PostId(self.last_post);
-        let endpoint = self.boxes[&posted.endpoint].endpoint.clone();
-        let request = Request { endpoint, id: posted.id, body };
+        let request = Request { endpoint: to, id: posted.id, body };
         self.posts.insert(post, posted);
         Output::Post { post, request }
     }
@@ -439,7 +347,9 @@ impl Dispatcher {
 
     /// When to hand in a [`Input::Tick`] if nothing else comes.
     pub fn deadline(&self, now: Timestamp) -> Option<Timestamp> {
-        self.boxes.values().filter_map(|outbox| outbox.deadline(now)).min()
+        let lanes = self.boxes.values().filter_map(|outbox| outbox.deadline(now));
+        let replays = self.replays.values().filter_map(Replays::deadline).filter(|at| *at > now);
+        lanes.chain(replays).min()
     }
 
     /// Everything that can be delivered is, and the record knows it; what is left waits for a retry.
@@ -449,7 +359,7 @@ impl Dispatcher {
 
     /// The endpoints that take events: those that new calls get a lane to.
     pub fn enabled(&self) -> impl Iterator<Item = &EndpointId> {
-        self.boxes.iter().filter(|(_, outbox)| outbox.endpoint.enabled).map(|(id, _)| id)
+        self.boxes.iter().filter(|(_, outbox)| outbox.endpoint.enabled && !outbox.is_of_calls()).map(|(id, _)| id)
     }
 
     pub fn status(&self) -> Vec<EndpointStatus> {
@@ -472,7 +382,34 @@ impl Dispatcher {
             oldest: outbox.oldest(),
             counts: outbox.counts,
             last: self.last.get(id).cloned(),
+            replays: self.replays.get(id).map(Replays::status).unwrap_or_default(),
         }
+    }
+}
+
+/// The receiver has gone for good (410): the endpoint is disabled, or the one lane that goes there ends.
+fn gone(outbox: &mut Outbox, call: CallId, now: Timestamp, answer: &Answer) -> Option<Observation> {
+    let endpoint = outbox.endpoint.id.clone();
+    if outbox.is_of_calls() {
+        outbox.end(call, now, answer);
+        return Some(Observation::LaneEnded { endpoint, call });
+    }
+    outbox.counts.failed += 1;
+    let was_enabled = outbox.endpoint.enabled;
+    outbox.disable();
+    outbox.abandon(call);
+    was_enabled.then_some(Observation::Disabled { endpoint })
+}
+
+/// What stands for the endpoints of calls, which have addresses of their own.
+fn of_calls() -> Endpoint {
+    Endpoint {
+        id: endpoint::own_of_calls(),
+        url: "about:blank".parse().expect("a URL"),
+        secrets: Vec::new(),
+        retiring: Vec::new(),
+        events: EventFilter { all_lifecycle: true, named: Default::default() },
+        enabled: true,
     }
 }
 

@@ -9,7 +9,8 @@ use url::{Host, Url};
 
 use super::address::{self, Refused};
 use super::sign::{InvalidSecret, Secret};
-use crate::base::EndpointId;
+use crate::base::id::Entropy;
+use crate::base::{EndpointId, EventId, Timestamp};
 use crate::config::{self, EventFilter};
 use crate::event::{Class, EventKind};
 
@@ -23,9 +24,34 @@ pub struct Endpoint {
     pub url: Url,
     /// The newest first; one, or more while a secret is being replaced.
     pub secrets: Vec<Secret>,
+    /// Those that were replaced, and until when they sign beside the others.
+    pub retiring: Vec<Retiring>,
     pub events: EventFilter,
     pub enabled: bool,
 }
+
+/// Where a call wants its own events to go besides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnWebhook {
+    pub url: Url,
+    pub secret: Secret,
+}
+
+/// A secret on its way out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retiring {
+    pub secret: Secret,
+    pub until: Timestamp,
+}
+
+/// The name under which the record keeps the lanes to endpoints that single calls brought along; each lane has its own address.
+pub fn own_of_calls() -> EndpointId {
+    OWN_OF_CALLS.parse().expect("made of what an endpoint id allows")
+}
+
+const OWN_OF_CALLS: &str = "per-call";
+/// What the record keeps lanes by must not be taken for it.
+const MADE_PREFIX: &str = "wh_";
 
 /// Why an entry is no endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +66,8 @@ pub enum InvalidEndpoint {
     Refused(#[from] Refused),
     #[error("its id {0} is another endpoint's too")]
     Twice(EndpointId),
+    #[error("its id {0} is kept for endpoints of the API and of calls")]
+    Reserved(EndpointId),
 }
 
 /// The entries of the configuration that can be used, and those that cannot: one that is malformed stops no other.
@@ -57,6 +85,9 @@ impl Roster {
         let mut names = BTreeSet::new();
         for (place, entry) in entries.iter().enumerate() {
             match Endpoint::read(entry, allowed) {
+                Ok(endpoint) if is_reserved(&endpoint.id) => {
+                    roster.refused.push((place, InvalidEndpoint::Reserved(endpoint.id)));
+                }
                 Ok(endpoint) if !names.insert(endpoint.id.clone()) => {
                     roster.refused.push((place, InvalidEndpoint::Twice(endpoint.id)));
                 }
@@ -65,11 +96,6 @@ impl Roster {
             }
         }
         roster
-    }
-
-    /// The endpoints that get a lane for each new call.
-    pub fn enabled(&self) -> impl Iterator<Item = &EndpointId> {
-        self.endpoints.iter().filter(|endpoint| endpoint.enabled).map(|endpoint| &endpoint.id)
     }
 }
 
@@ -83,7 +109,22 @@ impl Endpoint {
             return Err(InvalidSecret.into());
         }
         let id = if entry.id.is_empty() { id_of(&entry.url) } else { entry.id.parse()? };
-        Ok(Self { id, url: entry.url.clone(), secrets, events: entry.events.clone(), enabled: true })
+        let (url, events) = (entry.url.clone(), entry.events.clone());
+        Ok(Self { id, url, secrets, retiring: Vec::new(), events, enabled: true })
+    }
+
+    /// A name for an endpoint that the API makes.
+    pub fn fresh_id(now: Timestamp, entropy: Entropy) -> EndpointId {
+        let number = EventId::new(now, entropy).to_string();
+        let digits = number.rsplit('_').next().expect("rsplit yields something");
+        format!("{MADE_PREFIX}{digits}").parse().expect("made of what an endpoint id allows")
+    }
+
+    /// The secrets that sign at this time, the newest first.
+    pub fn signing(&self, now: Timestamp) -> impl Iterator<Item = &Secret> {
+        let retiring =
+            self.retiring.iter().filter(move |retiring| retiring.until > now).map(|retiring| &retiring.secret);
+        self.secrets.iter().chain(retiring).take(MAX_SECRETS)
     }
 
     /// Whether an event of this kind is sent here. A gap in the delivery is told to everyone.
@@ -108,6 +149,16 @@ pub fn vet_url(url: &Url, allowed: &[IpNet]) -> Result<(), InvalidEndpoint> {
         Some(Host::Ipv6(literal)) => Ok(address::vet(IpAddr::V6(literal), allowed)?),
         None => Err(InvalidEndpoint::Url),
     }
+}
+
+/// Whether an operator may not choose this name.
+fn is_reserved(id: &EndpointId) -> bool {
+    id.as_str() == OWN_OF_CALLS || is_made(id)
+}
+
+/// Whether the API made this name.
+pub fn is_made(id: &EndpointId) -> bool {
+    id.as_str().starts_with(MADE_PREFIX)
 }
 
 /// A name that stays the same as long as the address does: the host, and a part of the address' hash.
@@ -158,7 +209,6 @@ mod tests {
         assert_eq!(hosts, ["a.example", "e.example"]);
         assert_eq!(roster.refused.iter().map(|(place, _)| *place).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
         assert!(matches!(roster.refused[4].1, InvalidEndpoint::Twice(_)));
-        assert_eq!(roster.enabled().count(), 2);
     }
 
     #[test]
@@ -204,6 +254,25 @@ mod tests {
         assert!(endpoint.wants(EventKind::UserVoiceVolumeChanged) && endpoint.wants(EventKind::CallEnd));
         assert!(!endpoint.wants(EventKind::CallBegin) && !endpoint.wants(EventKind::Error));
         assert!(endpoint.wants(EventKind::DeliveryGap));
+    }
+
+    #[test]
+    fn names_of_the_api_and_of_calls_are_not_for_the_configuration() {
+        let made = Endpoint::fresh_id(Timestamp::from_millis(5), [7; 10]);
+        assert!(is_made(&made) && made.as_str().len() == 29, "{made}");
+        for name in [made.as_str(), OWN_OF_CALLS] {
+            let mut entry = entry("https://a.example/");
+            entry.id = name.into();
+            assert!(matches!(Roster::read(&[entry], &[]).refused[..], [(0, InvalidEndpoint::Reserved(_))]), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_replaced_secret_signs_until_its_time() {
+        let at = Timestamp::from_millis;
+        let mut endpoint = Endpoint::read(&entry("https://a.example/"), &[]).unwrap();
+        endpoint.retiring.push(Retiring { secret: Secret::generate([8; 32]), until: at(10) });
+        assert_eq!((endpoint.signing(at(9)).count(), endpoint.signing(at(10)).count()), (2, 1));
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! One call's way to one endpoint: what is delivered next, and in which phase its delivery is.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::record::{DeadLetter, LaneRow, StoredEvent};
+use super::endpoint::Endpoint;
+use super::record::{DeadLetter, LaneRow, Note, StoredEvent};
+use super::reply::Answer;
 use super::schedule::{self, Attempts, Draw, Next};
 use crate::base::{CallId, EventId, Timestamp};
 use crate::event::{Event, EventKind, GapReason, TelemetryEnvelope};
@@ -24,6 +27,10 @@ pub struct Lane {
     more: bool,
     head_time: Option<Timestamp>,
     dead: Vec<DeadLetter>,
+    /// Where it goes, when only its call has it.
+    target: Option<Arc<Endpoint>>,
+    /// Nothing more of its call is wanted.
+    ended: bool,
 }
 
 /// Where a lane's delivery is.
@@ -52,7 +59,7 @@ pub struct Memory {
     gap: Option<Gap>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Tries {
     failed: u32,
     since: Timestamp,
@@ -62,6 +69,19 @@ struct Tries {
     /// Since when the endpoint has taken other calls' events while it refused this one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     refused_since: Option<Timestamp>,
+    /// What the last one came to.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    answer: Option<Answer>,
+}
+
+/// The attempts on a lane's head, for those who look at it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempted {
+    pub failed: u32,
+    pub since: Timestamp,
+    pub last: Timestamp,
+    pub due: Timestamp,
+    pub answer: Option<Answer>,
 }
 
 /// Events that the receiver will not get.
@@ -113,8 +133,20 @@ pub enum Failed {
 pub struct Patience {
     /// With the endpoint silent.
     pub give_up_after: Duration,
-    /// With the endpoint taking other calls' events.
+    /// With the endpoint taking other calls' events: how long the lane stands still, for the event and for its gap together.
     pub poisoned_after: Duration,
+}
+
+impl Patience {
+    /// The event's part of the time that the endpoint refuses it while it takes others.
+    fn for_event(self) -> Duration {
+        self.poisoned_after.mul_f32(0.9)
+    }
+
+    /// The gap's part.
+    fn for_gap(self) -> Duration {
+        self.poisoned_after.mul_f32(0.1)
+    }
 }
 
 /// The circumstances of a failure.
@@ -125,7 +157,7 @@ pub struct Failing<'a> {
     pub draw: Draw,
     /// When the endpoint last took an event of any call.
     pub last_success: Option<Timestamp>,
-    pub why: &'a str,
+    pub answer: &'a Answer,
     /// The name of the gap, should there be one.
     pub gap_id: EventId,
 }
@@ -138,6 +170,17 @@ impl Memory {
         } else {
             serde_json::to_vec(self).expect("a lane's memory is plain data").into()
         }
+    }
+
+    /// The failed attempts on the head.
+    pub fn attempted(&self) -> Option<Attempted> {
+        let Tries { failed, since, last, due, answer, .. } = self.tries.clone()?;
+        Some(Attempted { failed, since, last, due, answer })
+    }
+
+    /// A gap is told before the next event.
+    pub fn has_gap(&self) -> bool {
+        self.gap.is_some()
     }
 
     /// What cannot be read is forgotten: the head is then tried as if for the first time.
@@ -158,21 +201,42 @@ impl Lane {
     /// A lane as the record has it.
     pub fn new(call: CallId, row: &LaneRow, now: Timestamp) -> Self {
         let memory = Memory::decode(&row.memory);
-        let phase = match memory.tries {
+        let phase = match &memory.tries {
             Some(tries) if tries.due > now => Phase::Waiting { until: tries.due },
             _ => Phase::Due,
         };
         let head_time = memory.gap.map(|gap| gap.time);
-        Self { call, next: row.next, memory, phase, ahead: VecDeque::new(), more: true, head_time, dead: Vec::new() }
+        Self {
+            call,
+            next: row.next,
+            memory,
+            phase,
+            ahead: VecDeque::new(),
+            more: true,
+            head_time,
+            dead: Vec::new(),
+            target: row.target.clone(),
+            ended: false,
+        }
     }
 
     pub fn phase(&self) -> Phase {
         self.phase
     }
 
-    /// The row that the record should have.
-    pub fn row(&self) -> LaneRow {
-        LaneRow::new(self.next, &self.memory)
+    /// The row that the record should have; `None`: none.
+    pub fn row(&self) -> Option<LaneRow> {
+        (!self.ended).then(|| LaneRow::new(self.next, &self.memory))
+    }
+
+    /// Where it goes, when only its call has it.
+    pub fn target(&self) -> Option<&Arc<Endpoint>> {
+        self.target.as_ref()
+    }
+
+    /// The number of the event that is delivered next.
+    pub fn next(&self) -> u64 {
+        self.next
     }
 
     /// Dead letters that the record has not been given.
@@ -187,13 +251,13 @@ impl Lane {
 
     /// When the head last failed.
     pub fn failed_at(&self) -> Option<Timestamp> {
-        self.memory.tries.map(|tries| tries.last)
+        self.memory.tries.as_ref().map(|tries| tries.last)
     }
 
     /// The record holds more. True: the lane was idle and is due.
     pub fn nudge(&mut self) -> bool {
         self.more = true;
-        let was_idle = self.phase == Phase::Idle;
+        let was_idle = self.phase == Phase::Idle && !self.ended;
         if was_idle {
             self.phase = Phase::Due;
         }
@@ -215,13 +279,13 @@ impl Lane {
     }
 
     /// The lane has its turn. Events that `wants` leaves out are passed; the answer's second part tells whether there were any.
-    pub fn step(&mut self, wants: impl Fn(EventKind) -> bool) -> (Step, bool) {
+    pub fn step(&mut self, wants: impl Fn(&StoredEvent) -> bool) -> (Step, bool) {
         if let Some(gap) = self.memory.gap {
             self.phase = Phase::InFlight;
             return (Step::Send(self.head_of_gap(gap)), false);
         }
         let before = self.next;
-        while self.ahead.front().is_some_and(|event| !wants(event.kind)) {
+        while self.ahead.front().is_some_and(|event| !wants(event)) {
             self.pass();
         }
         let step = match self.ahead.front() {
@@ -274,41 +338,94 @@ impl Lane {
 
     /// The head was not taken.
     pub fn fail(&mut self, failing: Failing<'_>) -> Failed {
-        let Failing { now, patience, draw, last_success, why, gap_id } = failing;
-        let tries = self.memory.tries;
-        let failed = tries.map_or(0, |tries| tries.failed) + 1;
-        let since = tries.map_or(now, |tries| tries.since);
-        let refused_since = match tries {
-            Some(tries) if last_success > Some(tries.last) => Some(tries.refused_since.unwrap_or(now)),
+        let Failing { now, patience, draw, last_success, answer, gap_id } = failing;
+        let tries = self.memory.tries.take();
+        let failed = tries.as_ref().map_or(0, |tries| tries.failed) + 1;
+        let since = tries.as_ref().map_or(now, |tries| tries.since);
+        let refused_since = match &tries {
+            Some(tries) if last_success > Some(tries.last) => Some(tries.refused_since.unwrap_or(tries.last)),
             _ => None,
         };
-        let poisoned = refused_since.is_some_and(|since| now.since(since) >= patience.poisoned_after);
+        let allowed = if self.memory.gap.is_some() { patience.for_gap() } else { patience.for_event() };
+        let refused_until = refused_since.map(|since| since + allowed);
         self.forget();
         match schedule::next(Attempts { failed, since }, now, patience.give_up_after, draw) {
-            Next::RetryAt(due) if !poisoned => {
-                self.memory.tries = Some(Tries { failed, since, last: now, due, refused_since });
+            Next::RetryAt(due) if refused_until.is_none_or(|until| now < until) => {
+                let due = refused_until.map_or(due, |until| due.min(until));
+                let answer = Some(answer.clone());
+                self.memory.tries = Some(Tries { failed, since, last: now, due, refused_since, answer });
                 self.phase = Phase::Waiting { until: due };
                 Failed::RetryAt(due)
             }
-            _ => self.give_up(now, why, gap_id),
+            _ => {
+                let note = Note {
+                    reason: GapReason::Undeliverable,
+                    attempts: failed,
+                    since: Some(since),
+                    answer: Some(answer.clone()),
+                };
+                self.give_up(now, note, gap_id)
+            }
         }
     }
 
-    fn give_up(&mut self, now: Timestamp, why: &str, gap_id: EventId) -> Failed {
-        self.memory.tries = None;
+    fn give_up(&mut self, now: Timestamp, note: Note, gap_id: EventId) -> Failed {
         self.phase = Phase::Due;
         if self.memory.gap.take().is_some() {
             return Failed::GapDropped;
         }
         let seq = self.next;
-        self.dead.push(DeadLetter { seq, time: now, why: why.to_owned() });
+        self.dead.push(DeadLetter { from: seq, to: seq, time: now, note });
         self.memory.gap = Some(Gap { id: gap_id, time: now, from: seq, to: seq, reason: GapReason::Undeliverable });
         self.next += 1;
         Failed::Parked { seq }
     }
 
+    /// The event that was given up is passed without a word: nobody waits for it.
+    pub fn forgo(&mut self) {
+        self.memory.gap = None;
+        self.dead.clear();
+    }
+
+    /// Its events up to number `to` are not kept any longer: one gap is told in their place. The first number of those that were not
+    /// delivered; `None`: there is none, or one is under way.
+    pub fn expire(&mut self, to: u64, now: Timestamp, gap_id: EventId) -> Option<u64> {
+        let busy = matches!(self.phase, Phase::InFlight | Phase::Reading);
+        if busy || self.next > to || self.ended {
+            return None;
+        }
+        let attempted = self.memory.attempted();
+        let note = Note {
+            reason: GapReason::Expired,
+            attempts: attempted.as_ref().map_or(0, |attempted| attempted.failed),
+            since: attempted.as_ref().map(|attempted| attempted.since),
+            answer: attempted.and_then(|attempted| attempted.answer),
+        };
+        let from = self.next;
+        self.dead.push(DeadLetter { from, to, time: now, note });
+        // What an older gap covers lies just before.
+        let gap_from = self.memory.gap.map_or(from, |gap| gap.from);
+        self.memory.gap = Some(Gap { id: gap_id, time: now, from: gap_from, to, reason: GapReason::Expired });
+        self.memory.tries = None;
+        self.head_time = Some(now);
+        self.next = to + 1;
+        self.forget();
+        Some(from)
+    }
+
+    /// The endpoint wants nothing more of this call: what it does not get becomes a dead letter.
+    pub fn end(&mut self, now: Timestamp, answer: &Answer) {
+        let attempts = self.attempt();
+        let note = Note { reason: GapReason::Undeliverable, attempts, since: None, answer: Some(answer.clone()) };
+        self.dead.push(DeadLetter { from: self.next, to: self.next, time: now, note });
+        self.ended = true;
+        self.phase = Phase::Idle;
+        self.head_time = None;
+        self.forget();
+    }
+
     fn attempt(&self) -> u32 {
-        self.memory.tries.map_or(0, |tries| tries.failed) + 1
+        self.memory.tries.as_ref().map_or(0, |tries| tries.failed) + 1
     }
 
     fn head_of(&self, event: &StoredEvent) -> Head {
@@ -356,8 +473,14 @@ mod tests {
     const PATIENCE: Patience =
         Patience { give_up_after: Duration::from_secs(72 * 3600), poisoned_after: Duration::from_secs(3600) };
 
+    static ANSWER: std::sync::OnceLock<Answer> = std::sync::OnceLock::new();
+
     fn at(seconds: u64) -> Timestamp {
         Timestamp::from_millis(seconds * 1000)
+    }
+
+    fn row(next: u64) -> LaneRow {
+        LaneRow { next, memory: Bytes::new(), target: None }
     }
 
     fn event(seq: u64, kind: EventKind) -> StoredEvent {
@@ -370,13 +493,17 @@ mod tests {
             patience: PATIENCE,
             draw: Draw { jitter: Jitter::from_random(u64::MAX / 2), retry_after: None },
             last_success: endpoint_alive.then_some(now),
-            why: "status 500",
+            answer: ANSWER.get_or_init(|| Answer {
+                status: Some(500),
+                error: "status 500".into(),
+                response: String::new(),
+            }),
             gap_id: EventId::from_u128(99),
         }
     }
 
     fn lane(events: &[EventKind]) -> Lane {
-        let mut lane = Lane::new(CallId::from_u128(1), &LaneRow { next: 1, memory: Bytes::new() }, at(0));
+        let mut lane = Lane::new(CallId::from_u128(1), &row(1), at(0));
         assert_eq!(lane.step(|_| true).0, Step::Read { from: 1 });
         lane.read((1..).zip(events).map(|(seq, kind)| event(seq, *kind)).collect(), false);
         lane
@@ -396,7 +523,7 @@ mod tests {
             assert_eq!(sent(&mut lane).seq, Some(seq));
             assert_eq!(lane.phase(), Phase::InFlight);
             lane.succeed();
-            assert_eq!(lane.row().next, seq + 1);
+            assert_eq!(lane.row().unwrap().next, seq + 1);
         }
         assert_eq!(lane.step(|_| true).0, Step::Rest);
         assert_eq!(lane.phase(), Phase::Idle);
@@ -405,7 +532,7 @@ mod tests {
     #[test]
     fn what_a_filter_leaves_out_is_passed() {
         let mut lane = lane(&[EventKind::CallBegin, EventKind::UserJoin, EventKind::CallEnd]);
-        let (step, moved) = lane.step(|kind| kind == EventKind::CallEnd);
+        let (step, moved) = lane.step(|event| event.kind == EventKind::CallEnd);
         assert!(matches!(step, Step::Send(Head { seq: Some(3), .. })) && moved);
     }
 
@@ -423,7 +550,7 @@ mod tests {
         let mut lane = lane(&[EventKind::CallBegin]);
         sent(&mut lane);
         assert!(matches!(lane.fail(failing(at(10), false)), Failed::RetryAt(due) if due > at(10)));
-        let mut again = Lane::new(CallId::from_u128(1), &lane.row(), at(10));
+        let mut again = Lane::new(CallId::from_u128(1), &lane.row().unwrap(), at(10));
         assert!(matches!(again.phase(), Phase::Waiting { .. }));
         assert!(again.wake());
         assert_eq!(again.step(|_| true).0, Step::Read { from: 1 });
@@ -447,13 +574,17 @@ mod tests {
         sent(&mut lane);
         let (done, now) = exhaust(&mut lane, false);
         assert_eq!((done, now), (Failed::Parked { seq: 1 }, at(72 * 3600)));
-        assert_eq!(lane.row().next, 2);
-        assert_eq!(lane.take_dead().iter().map(|letter| letter.seq).collect::<Vec<_>>(), [1]);
+        assert_eq!(lane.row().unwrap().next, 2);
+        assert_eq!(lane.take_dead().iter().map(|letter| letter.from).collect::<Vec<_>>(), [1]);
         let gap = sent(&mut lane);
         assert_eq!((gap.kind, gap.seq), (EventKind::DeliveryGap, None));
         let json: serde_json::Value = serde_json::from_slice(&gap.body).unwrap();
         assert_eq!(json["data"], serde_json::json!({"fromSeq": 1, "toSeq": 1, "reason": "undeliverable"}));
-        assert_eq!(sent(&mut Lane::new(CallId::from_u128(1), &lane.row(), now)), gap, "the same after a restart");
+        assert_eq!(
+            sent(&mut Lane::new(CallId::from_u128(1), &lane.row().unwrap(), now)),
+            gap,
+            "the same after a restart"
+        );
         lane.succeed();
         assert_eq!(lane.step(|_| true).0, Step::Read { from: 2 });
     }
@@ -464,7 +595,40 @@ mod tests {
         sent(&mut lane);
         let (done, now) = exhaust(&mut lane, true);
         assert_eq!(done, Failed::Parked { seq: 1 });
-        assert!(now >= at(3600) && now < at(3 * 3600), "{now}");
+        assert_eq!(now, at(3240), "nine tenths of the hour");
+        sent(&mut lane);
+        let mut now = now;
+        while let Failed::RetryAt(due) = lane.fail(failing(now, true)) {
+            now = due;
+        }
+        assert!(now <= at(3600), "the gap has the rest: {now}");
+    }
+
+    #[test]
+    fn what_is_too_old_becomes_one_gap_from_an_older_one_on() {
+        let mut lane = lane(&[EventKind::CallBegin, EventKind::UserJoin, EventKind::CallEnd]);
+        sent(&mut lane);
+        assert_eq!(lane.expire(3, at(5), EventId::from_u128(7)), None, "its head is under way");
+        exhaust(&mut lane, false);
+        assert_eq!(lane.expire(3, at(9), EventId::from_u128(7)), Some(2));
+        let gap = sent(&mut lane);
+        let json: serde_json::Value = serde_json::from_slice(&gap.body).unwrap();
+        assert_eq!(json["data"], serde_json::json!({"fromSeq": 1, "toSeq": 3, "reason": "expired"}));
+        assert_eq!(
+            lane.take_dead().iter().map(|letter| (letter.from, letter.to)).collect::<Vec<_>>(),
+            [(1, 1), (2, 3)]
+        );
+        lane.succeed();
+        assert_eq!(lane.row(), Some(row(4)));
+        assert_eq!(lane.expire(3, at(9), EventId::from_u128(8)), None, "nothing is left");
+    }
+
+    #[test]
+    fn a_lane_that_was_ended_has_no_row_and_does_not_wake() {
+        let mut lane = lane(&[EventKind::CallBegin, EventKind::CallEnd]);
+        sent(&mut lane);
+        lane.end(at(1), failing(at(1), true).answer);
+        assert_eq!((lane.row(), lane.nudge(), lane.take_dead().len()), (None, false, 1));
     }
 
     #[test]
@@ -474,7 +638,7 @@ mod tests {
         exhaust(&mut lane, false);
         sent(&mut lane);
         assert_eq!(exhaust(&mut lane, false).0, Failed::GapDropped);
-        assert_eq!(lane.row(), LaneRow { next: 2, memory: Bytes::new() });
+        assert_eq!(lane.row(), Some(row(2)));
     }
 
     #[test]

@@ -5,13 +5,18 @@
 //! durable record is the trait [`record::Record`]; `io/` reads the record, signs, sends and brings the answers back.
 
 pub mod address;
+pub mod book;
 pub mod circuit;
 pub mod dispatch;
 pub mod endpoint;
+mod hosts;
 pub mod io;
 pub mod lane;
+mod message;
 pub mod outbox;
 pub mod record;
+pub mod replay;
+pub mod reply;
 mod retry_after;
 pub mod schedule;
 pub mod sign;

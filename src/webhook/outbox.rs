@@ -8,8 +8,10 @@ use bytes::Bytes;
 
 use super::circuit::{Admission, Circuit};
 use super::endpoint::Endpoint;
+use super::hosts::Hosts;
 use super::lane::{Failed, Failing, Head, Lane, Phase, Step};
 use super::record::{LanePage, LaneRow, LaneSave, StoredEvent};
+use super::reply::Answer;
 use super::sweep::Sweep;
 use crate::base::{CallId, EventId, Timestamp};
 use crate::event::EventKind;
@@ -36,7 +38,7 @@ pub enum Want {
     /// A call's events.
     Read { call: CallId, from: u64 },
     /// A lane's head on its way.
-    Send { call: CallId, head: Head },
+    Send { call: CallId, head: Head, to: Arc<Endpoint> },
     /// A telemetry event on its way.
     SendTelemetry { call: CallId, event: Telemetry },
 }
@@ -65,6 +67,15 @@ pub struct Counts {
     pub telemetry_dropped: u64,
 }
 
+/// Whose lanes an outbox holds.
+#[derive(Debug)]
+enum Kind {
+    /// All go to one endpoint, and its circuit speaks for all of them.
+    OneEndpoint,
+    /// Each goes where its own call said; there is no circuit, but a limit for each host.
+    OwnOfCalls(Hosts),
+}
+
 /// The lanes of one endpoint.
 #[derive(Debug)]
 pub struct Outbox {
@@ -91,6 +102,11 @@ pub struct Outbox {
     telemetry_due: VecDeque<CallId>,
     telemetry_busy: usize,
     wants: VecDeque<Want>,
+    kind: Kind,
+    /// Calls whose events up to a number are not kept any longer, until their lanes have heard of it; with the gap's name.
+    expiring: BTreeMap<CallId, (u64, EventId)>,
+    /// What came of it: the first number that was not delivered, and the last.
+    expired: Vec<(CallId, u64, u64)>,
 }
 
 /// One call's telemetry: the newest of each kind waits while one is under way.
@@ -136,7 +152,20 @@ impl Outbox {
             telemetry_due: VecDeque::new(),
             telemetry_busy: 0,
             wants: VecDeque::new(),
+            kind: Kind::OneEndpoint,
+            expiring: BTreeMap::new(),
+            expired: Vec::new(),
         }
+    }
+
+    /// An outbox for the lanes that single calls have to endpoints of their own. `slots` are for all of them, `each` for one host.
+    pub fn of_calls(name: Arc<Endpoint>, slots: usize, each: usize, window: usize) -> Self {
+        Self { kind: Kind::OwnOfCalls(Hosts::new(each)), ..Self::new(name, slots, window) }
+    }
+
+    /// Requests under way at once from here on.
+    pub fn set_slots(&mut self, slots: usize) {
+        self.slots = slots.max(1);
     }
 
     /// The endpoint as it is after a reload. One that was disabled and is not any more is swept for what it missed.
@@ -216,6 +245,11 @@ impl Outbox {
         {
             let lane = self.lane_of(call, &row, now);
             self.admit(call, lane);
+            if self.lanes.get(&call).is_some_and(|lane| !matches!(lane.phase(), Phase::InFlight | Phase::Reading)) {
+                self.expire_lane(call, now);
+            }
+        } else {
+            self.expiring.remove(&call);
         }
     }
 
@@ -255,7 +289,7 @@ impl Outbox {
 
     fn lane_of(&self, call: CallId, row: &LaneRow, now: Timestamp) -> Lane {
         let mut lane = Lane::new(call, row, now);
-        if lane.failed_at() < self.back_at {
+        if matches!(self.kind, Kind::OneEndpoint) && lane.failed_at() < self.back_at {
             lane.wake();
         }
         lane
@@ -270,6 +304,40 @@ impl Outbox {
             _ => self.due.push_back(call),
         }
         self.lanes.insert(call, lane);
+    }
+
+    /// The call's events up to `to` are not kept any longer. The lane hears of it as soon as nothing of it is under way.
+    pub fn expire(&mut self, call: CallId, to: u64, gap_id: EventId, now: Timestamp) {
+        if !self.endpoint.enabled {
+            return;
+        }
+        self.expiring.insert(call, (to, gap_id));
+        match self.lanes.get(&call).map(Lane::phase) {
+            None => self.wants.push_back(Want::Load { call }),
+            Some(Phase::InFlight | Phase::Reading) => {}
+            Some(_) => self.expire_lane(call, now),
+        }
+    }
+
+    fn expire_lane(&mut self, call: CallId, now: Timestamp) {
+        let Some((to, gap_id)) = self.expiring.remove(&call) else { return };
+        let Some(lane) = self.lanes.get_mut(&call) else { return };
+        let waited = matches!(lane.phase(), Phase::Waiting { .. } | Phase::Idle);
+        let Some(from) = lane.expire(to, now, gap_id) else { return };
+        lane.wake();
+        lane.nudge();
+        self.counts.dead += to + 1 - from;
+        self.dirty.insert(call);
+        self.expired.push((call, from, to));
+        if waited {
+            self.timers.retain(|(_, waiting)| *waiting != call);
+            self.due.push_back(call);
+        }
+    }
+
+    /// What expired since the last time.
+    pub fn take_expired(&mut self) -> Vec<(CallId, u64, u64)> {
+        std::mem::take(&mut self.expired)
     }
 
     /// The answer to [`Want::Read`]; `None`: the record could not be read.
@@ -293,13 +361,21 @@ impl Outbox {
     /// The head of `call` was taken.
     pub fn succeed(&mut self, call: CallId, now: Timestamp) -> Settled {
         let was_open = self.circuit.open_since().is_some();
-        let back = self.circuit.succeed();
+        let back = match self.kind {
+            Kind::OneEndpoint => self.circuit.succeed(),
+            Kind::OwnOfCalls(_) => false,
+        };
         self.last_success = Some(now);
         self.counts.delivered += 1;
         if let Some(lane) = self.lanes.get_mut(&call) {
             lane.succeed();
             self.dirty.insert(call);
-            if lane.has_ahead() || self.due.is_empty() {
+            let expires = self.expiring.contains_key(&call);
+            if expires {
+                self.rest(call);
+                self.due.push_back(call);
+                self.expire_lane(call, now);
+            } else if lane.has_ahead() || self.due.is_empty() {
                 self.go_on(call);
             } else {
                 self.rest(call);
@@ -318,11 +394,17 @@ impl Outbox {
 
     /// The head of `call` was not taken.
     pub fn fail(&mut self, call: CallId, failing: Failing<'_>) -> Settled {
-        let opened = self.circuit.fail(call, failing.now, failing.draw);
+        let opened = match self.kind {
+            Kind::OneEndpoint => self.circuit.fail(call, failing.now, failing.draw),
+            Kind::OwnOfCalls(_) => false,
+        };
+        let now = failing.now;
         self.counts.failed += 1;
         self.rest(call);
         let Some(lane) = self.lanes.get_mut(&call) else { return Settled { failed: None, circuit: None } };
-        let failed = lane.fail(Failing { last_success: self.last_success, ..failing });
+        // Other receivers' successes say nothing about this one.
+        let last_success = self.last_success.filter(|_| matches!(self.kind, Kind::OneEndpoint));
+        let failed = lane.fail(Failing { last_success, ..failing });
         match failed {
             Failed::RetryAt(until) => drop(self.timers.insert((until, call))),
             Failed::Parked { .. } => {
@@ -332,7 +414,34 @@ impl Outbox {
             Failed::GapDropped => self.due.push_back(call),
         }
         self.dirty.insert(call);
+        self.expire_lane(call, now);
         Settled { failed: Some(failed), circuit: opened.then_some(CircuitChange::Opened) }
+    }
+
+    /// The receiver that only this call has wants nothing more.
+    pub fn end(&mut self, call: CallId, now: Timestamp, answer: &Answer) {
+        self.counts.failed += 1;
+        self.counts.dead += 1;
+        self.rest(call);
+        if let Some(lane) = self.lanes.get_mut(&call) {
+            lane.end(now, answer);
+            self.dirty.insert(call);
+        }
+    }
+
+    /// Whether its lanes go where their calls said.
+    pub fn is_of_calls(&self) -> bool {
+        matches!(self.kind, Kind::OwnOfCalls(_))
+    }
+
+    /// When the endpoint last took something.
+    pub fn last_success(&self) -> Option<Timestamp> {
+        self.last_success
+    }
+
+    /// Nothing keeps the endpoint from being asked.
+    pub fn is_open_for_all(&self) -> bool {
+        self.endpoint.enabled && self.circuit.open_since().is_none()
     }
 
     /// The head of `call` was not judged: the endpoint has gone.
@@ -434,9 +543,21 @@ impl Outbox {
                 Admission::Nobody(_) => None,
             };
             let Some(call) = call else { break };
+            if !self.takes_place(call) {
+                continue;
+            }
             self.circuit.probe_by(call);
             self.busy += 1;
             self.go_on(call);
+        }
+    }
+
+    /// Whether the lane's host has a place for it; without one it waits there.
+    fn takes_place(&mut self, call: CallId) -> bool {
+        let Kind::OwnOfCalls(hosts) = &mut self.kind else { return true };
+        match self.lanes.get(&call).and_then(Lane::target) {
+            Some(target) => hosts.enter(call, &target.url),
+            None => true,
         }
     }
 
@@ -458,14 +579,19 @@ impl Outbox {
 
     /// A lane that has a slot takes its next step. While its circuit is open it is one step only.
     fn go_on(&mut self, call: CallId) {
-        let endpoint = self.endpoint.clone();
+        let enabled = self.endpoint.enabled;
         let Some(lane) = self.lanes.get_mut(&call) else { return self.rest(call) };
-        if !endpoint.enabled {
+        if !enabled {
             lane.abandon();
             self.rest(call);
             return self.forget_if_done(call);
         }
-        let (step, passed) = lane.step(|kind| endpoint.wants(kind));
+        let to = match self.kind {
+            Kind::OneEndpoint => Some(self.endpoint.clone()),
+            // Without an address there is nobody to tell.
+            Kind::OwnOfCalls(_) => lane.target().cloned(),
+        };
+        let (step, passed) = lane.step(|event| to.as_ref().is_some_and(|to| to.wants(event.kind)));
         if passed {
             self.dirty.insert(call);
         }
@@ -473,7 +599,8 @@ impl Outbox {
             Step::Read { from } => self.wants.push_back(Want::Read { call, from }),
             Step::Send(head) => {
                 self.counts.retried += u64::from(head.attempt > 1);
-                self.wants.push_back(Want::Send { call, head });
+                let to = to.unwrap_or_else(|| self.endpoint.clone());
+                self.wants.push_back(Want::Send { call, head, to });
             }
             Step::Rest => {
                 self.rest(call);
@@ -486,6 +613,11 @@ impl Outbox {
     fn rest(&mut self, call: CallId) {
         self.busy = self.busy.saturating_sub(1);
         self.circuit.spare(call);
+        if let Kind::OwnOfCalls(hosts) = &mut self.kind
+            && let Some(next) = hosts.leave(call)
+        {
+            self.due.push_front(next);
+        }
     }
 
     fn forget_if_done(&mut self, call: CallId) {

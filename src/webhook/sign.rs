@@ -57,8 +57,8 @@ impl fmt::Debug for Secret {
 
 /// The value of `webhook-signature`: one signature for each secret, as while one is being replaced by another.
 /// `timestamp` is whole seconds since 1970 at this attempt.
-pub fn signature(secrets: &[Secret], id: &str, timestamp: u64, body: &[u8]) -> String {
-    let signatures: Vec<String> = secrets.iter().map(|secret| secret.sign(id, timestamp, body)).collect();
+pub fn signature<'a>(secrets: impl IntoIterator<Item = &'a Secret>, id: &str, timestamp: u64, body: &[u8]) -> String {
+    let signatures: Vec<String> = secrets.into_iter().map(|secret| secret.sign(id, timestamp, body)).collect();
     signatures.join(" ")
 }
 

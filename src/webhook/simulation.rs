@@ -1,14 +1,17 @@
 //! Delivery on a virtual clock: endpoints that fail in every way, a record that writes late, and a server that is killed at random.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::book;
 use super::dispatch::{Dispatcher, Input, Observation, Output, PostId, Reply, Request, Settings};
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, own_of_calls};
 use super::outbox::Telemetry;
-use super::record::{DeadLetter, LanePage, LaneRow, LaneSave, Record, StoredEvent, Unreadable};
+use super::record::{CallSpan, DeadLetter, LanePage, LaneRow, LaneSave, Record, ReplaySave, StoredEvent, Unreadable};
+use super::replay::{self, Order, Progress, ReplayId};
 use super::sign::Secret;
 use crate::base::{CallId, EndpointId, EventId, Timestamp};
 use crate::config::EventFilter;
@@ -21,6 +24,8 @@ struct MemoryRecord {
     closed: BTreeSet<CallId>,
     lanes: BTreeMap<(EndpointId, CallId), LaneRow>,
     dead: BTreeMap<(EndpointId, CallId), Vec<DeadLetter>>,
+    targets: BTreeMap<CallId, Bytes>,
+    replays: BTreeMap<(EndpointId, ReplayId), Bytes>,
     unreadable: bool,
 }
 
@@ -33,12 +38,30 @@ impl MemoryRecord {
         for save in rows {
             let key = (save.endpoint, save.call);
             self.dead.entry(key.clone()).or_default().extend(save.dead);
-            if self.closed.contains(&save.call) && !self.has_work(save.call, &save.row) {
-                self.lanes.remove(&key);
-            } else {
-                self.lanes.insert(key, save.row);
+            match save.row {
+                Some(row) if !self.closed.contains(&save.call) || self.has_work(save.call, &row) => {
+                    self.lanes.insert(key, row);
+                }
+                _ => drop(self.lanes.remove(&key)),
             }
         }
+    }
+
+    fn write_replay(&mut self, save: ReplaySave) {
+        for (call, from, to) in save.delivered {
+            let dead = self.dead.entry((save.endpoint.clone(), call)).or_default();
+            dead.retain(|letter| !(from..=to).contains(&letter.from));
+        }
+        match save.row {
+            Some(row) => drop(self.replays.insert((save.endpoint, save.replay), row)),
+            None => drop(self.replays.remove(&(save.endpoint, save.replay))),
+        }
+    }
+
+    fn row(&self, endpoint: &EndpointId, call: CallId, row: &LaneRow) -> LaneRow {
+        let own = *endpoint == own_of_calls();
+        let target = self.targets.get(&call).filter(|_| own).and_then(|row| book::decode_own(row)).map(Arc::new);
+        LaneRow { target, ..row.clone() }
     }
 
     fn check(&self) -> Result<(), Unreadable> {
@@ -54,7 +77,7 @@ impl Record for MemoryRecord {
             if of != endpoint || after.is_some_and(|after| *call <= after) || !self.has_work(*call, row) {
                 continue;
             }
-            page.lanes.push((*call, row.clone()));
+            page.lanes.push((*call, self.row(endpoint, *call, row)));
             if page.lanes.len() == limit {
                 page.next = Some(*call);
                 break;
@@ -65,7 +88,7 @@ impl Record for MemoryRecord {
 
     fn lane(&self, endpoint: &EndpointId, call: CallId) -> Result<Option<LaneRow>, Unreadable> {
         self.check()?;
-        Ok(self.lanes.get(&(endpoint.clone(), call)).cloned())
+        Ok(self.lanes.get(&(endpoint.clone(), call)).map(|row| self.row(endpoint, call, row)))
     }
 
     fn events(&self, call: CallId, from: u64, limit: usize) -> Result<Vec<StoredEvent>, Unreadable> {
@@ -74,6 +97,21 @@ impl Record for MemoryRecord {
     }
 
     fn save(&self, _: Vec<LaneSave>, _: Box<dyn FnOnce() + Send>) {
+        unreachable!("the simulation writes by itself")
+    }
+
+    fn calls(&self, first: CallId, limit: usize) -> Result<Vec<CallSpan>, Unreadable> {
+        self.check()?;
+        let span = |(call, facts): (&CallId, &Vec<StoredEvent>)| CallSpan {
+            call: *call,
+            last_seq: facts.len() as u64,
+            first: facts[0].time,
+            last: facts[facts.len() - 1].time,
+        };
+        Ok(self.facts.range(first..).take(limit).map(span).collect())
+    }
+
+    fn save_replay(&self, _: ReplaySave, _: Box<dyn FnOnce() + Send>) {
         unreachable!("the simulation writes by itself")
     }
 }
@@ -103,6 +141,7 @@ enum Happening {
     Arrive { run: u32, post: PostId, request: Request },
     Answer { run: u32, post: PostId, reply: Reply },
     Written { run: u32, rows: Vec<LaneSave> },
+    ReplayWritten { run: u32, save: ReplaySave },
     Kill,
     Disk { readable: bool },
     Telemetry(CallId, u64),
@@ -132,6 +171,7 @@ struct World {
     in_flight: BTreeMap<EndpointId, usize>,
     most_in_flight: usize,
     facts_left: BTreeMap<CallId, u64>,
+    own: BTreeMap<String, Manner>,
     observed: Vec<Observation>,
 }
 
@@ -140,6 +180,7 @@ fn endpoint(name: &str) -> Endpoint {
         id: name.parse().unwrap(),
         url: format!("https://{name}.example/").parse().unwrap(),
         secrets: vec![Secret::generate([1; 32])],
+        retiring: Vec::new(),
         events: EventFilter { all_lifecycle: true, named: BTreeSet::new() },
         enabled: true,
     }
@@ -171,6 +212,7 @@ impl World {
             in_flight: BTreeMap::new(),
             most_in_flight: 0,
             facts_left: BTreeMap::new(),
+            own: BTreeMap::new(),
             observed: Vec::new(),
         }
     }
@@ -232,7 +274,12 @@ impl World {
                 self.record.write(rows);
                 self.dispatcher.handle(Input::Saved, self.now);
             }
-            Happening::Answer { .. } | Happening::Written { .. } => {}
+            Happening::ReplayWritten { run, save } if run == self.run => {
+                let endpoint = save.endpoint.clone();
+                self.record.write_replay(save);
+                self.dispatcher.handle(Input::ReplaySaved(endpoint), self.now);
+            }
+            Happening::Answer { .. } | Happening::Written { .. } | Happening::ReplayWritten { .. } => {}
             Happening::Kill => self.kill(),
             Happening::Disk { readable } => self.record.unreadable = !readable,
             Happening::Telemetry(call, value) => {
@@ -251,6 +298,28 @@ impl World {
         self.in_flight.clear();
         let endpoints = self.endpoints.iter().map(|(endpoint, _)| endpoint.clone()).collect();
         self.dispatcher = Dispatcher::new(self.settings, endpoints, self.run.into());
+        for row in self.record.replays.values() {
+            let (order, progress) = replay::decode(row).unwrap();
+            self.dispatcher.handle(Input::Replay { order, progress }, self.now);
+        }
+    }
+
+    /// Asks for a replay; the record knows of it before delivery does.
+    fn replay(&mut self, name: &str, change: impl FnOnce(&mut Order)) {
+        self.number += 1;
+        let mut order = Order {
+            id: ReplayId::from_u128(self.number.into()),
+            endpoint: name.parse().unwrap(),
+            made: self.now,
+            call: None,
+            from: None,
+            to: None,
+            after_seq: 0,
+        };
+        change(&mut order);
+        let progress = Progress::default();
+        self.record.replays.insert((order.endpoint.clone(), order.id), replay::encode(&order, &progress));
+        self.dispatcher.handle(Input::Replay { order, progress }, self.now);
     }
 
     /// A fact and, with the first, the lanes: in one transaction, as the ledger does it.
@@ -269,7 +338,13 @@ impl World {
         facts.push(StoredEvent { seq, id, kind, time: self.now, body: format!("{call} {seq}").into() });
         if seq == 1 {
             for (endpoint, _) in &self.endpoints {
-                self.record.lanes.insert((endpoint.id.clone(), call), LaneRow { next: 1, memory: Bytes::new() });
+                self.record
+                    .lanes
+                    .insert((endpoint.id.clone(), call), LaneRow { next: 1, memory: Bytes::new(), target: None });
+            }
+            if self.record.targets.contains_key(&call) {
+                let row = LaneRow { next: 1, memory: Bytes::new(), target: None };
+                self.record.lanes.insert((own_of_calls(), call), row);
             }
         }
         if last {
@@ -293,7 +368,10 @@ impl World {
                     Input::Read { endpoint, call, events }
                 }
                 Output::Post { post, request } => {
-                    let count = self.in_flight.entry(request.endpoint.id.clone()).or_default();
+                    let host =
+                        request.endpoint.url.host_str().unwrap().trim_end_matches(".own.example").parse().unwrap();
+                    let name = if request.endpoint.id == own_of_calls() { host } else { request.endpoint.id.clone() };
+                    let count = self.in_flight.entry(name).or_default();
                     *count += 1;
                     self.most_in_flight = self.most_in_flight.max(*count);
                     let run = self.run;
@@ -307,6 +385,19 @@ impl World {
                     self.at(delay, Happening::Written { run, rows });
                     continue;
                 }
+                Output::Walk { endpoint, first, limit } => {
+                    Input::Walked { endpoint, page: self.record.calls(first, limit).ok() }
+                }
+                Output::ReadAgain { endpoint, call, from, limit } => {
+                    let events = self.record.events(call, from, limit).map_err(|_| super::dispatch::Unread);
+                    Input::ReadAgain { endpoint, call, events }
+                }
+                Output::SaveReplay(save) => {
+                    let run = self.run;
+                    let delay = 20 + self.draw(60);
+                    self.at(delay, Happening::ReplayWritten { run, save });
+                    continue;
+                }
                 Output::Observe(observation) => {
                     self.observed.push(observation);
                     continue;
@@ -317,8 +408,12 @@ impl World {
     }
 
     fn arrive(&mut self, run: u32, post: PostId, request: &Request) {
-        let id = request.endpoint.id.clone();
-        let manner = self.endpoints.iter().find(|(endpoint, _)| endpoint.id == id).unwrap().1;
+        // Endpoints of calls have one name in the record; here each goes by its host.
+        let id = match request.endpoint.url.host_str().unwrap().strip_suffix(".own.example") {
+            Some(host) => host.parse().unwrap(),
+            None => request.endpoint.id.clone(),
+        };
+        let manner = self.manner_of(&id);
         *self.arrivals.entry(id.clone()).or_default() += 1;
         let arrivals = self.arrivals[&id];
         let status = |status| Reply::Answered { status, retry_after: None, excerpt: String::new() };
@@ -349,6 +444,19 @@ impl World {
             self.taken.entry(id).or_default().push(taken);
         }
         self.at(after, Happening::Answer { run, post, reply });
+    }
+
+    fn manner_of(&self, id: &EndpointId) -> Manner {
+        let own = self.own.get(id.as_str());
+        let shared = || self.endpoints.iter().find(|(endpoint, _)| endpoint.id == *id).map(|(_, manner)| manner);
+        *own.or_else(shared).expect("a known endpoint")
+    }
+
+    /// `call` brings an endpoint of its own along.
+    fn give_own(&mut self, call: CallId, host: &str, manner: Manner) {
+        let url = format!("https://{host}.own.example/").parse().unwrap();
+        self.record.targets.insert(call, book::encode_own(&url, &Secret::generate([2; 32])));
+        self.own.insert(host.to_owned(), manner);
     }
 
     fn taken_by(&self, name: &str) -> &[Taken] {
@@ -529,11 +637,13 @@ fn g_a_poisoned_event_becomes_a_dead_letter_and_a_gap_and_the_lane_goes_on() {
         let dead: Vec<_> = world.record.dead.iter().filter(|(_, letters)| !letters.is_empty()).collect();
         assert_eq!(dead.len(), 20, "each call's second event");
         for ((endpoint, call), letters) in dead {
-            assert_eq!((endpoint.as_str(), letters.len(), letters[0].seq), ("picky", 1, 2));
-            assert_eq!(letters[0].why, "status 400");
+            assert_eq!((endpoint.as_str(), letters.len(), letters[0].from), ("picky", 1, 2));
+            let answer = letters[0].note.answer.as_ref().unwrap();
+            assert_eq!((answer.status, answer.error.as_str()), (Some(400), "status 400"));
             assert_eq!(world.record.facts[call][1].seq, 2, "the event itself is kept");
         }
-        let status = &world.dispatcher.status()[1];
+        let statuses = world.dispatcher.status();
+        let status = statuses.iter().find(|status| status.id.as_str() == "picky").unwrap();
         assert_eq!((status.id.as_str(), status.counts.dead), ("picky", 20));
     }
 }
@@ -563,7 +673,7 @@ fn an_endpoint_that_never_answers_gets_its_events_parked_after_three_days() {
     world.run_for(2 * HOUR);
     let letters: Vec<_> = world.record.dead.values().flatten().collect();
     assert_eq!(letters.len(), 1);
-    assert_eq!(letters[0].seq, 1);
+    assert_eq!(letters[0].from, 1);
 }
 
 #[test]
@@ -666,4 +776,185 @@ fn one_seed_is_one_run() {
         world.taken
     };
     assert_eq!(run(), run());
+}
+
+fn calls_of(world: &World) -> Vec<CallId> {
+    world.facts_left.keys().copied().collect()
+}
+
+#[test]
+fn endpoints_that_calls_brought_along_get_their_own_calls_and_no_other() {
+    for seed in 0..30 {
+        let mut world = World::new(seed, &[("shared", Manner::Healthy)]);
+        world.plan_calls(40, 20_000);
+        let manners =
+            [("a", Manner::Healthy), ("b", Manner::Flaky), ("c", Manner::DownUntil(60_000)), ("d", Manner::Hanging)];
+        let calls = calls_of(&world);
+        for (n, call) in calls.iter().enumerate() {
+            let (host, manner) = manners[n % 4];
+            world.give_own(*call, host, manner);
+        }
+        for _ in 0..10 {
+            let when = world.draw(40_000);
+            world.at(when, Happening::Kill);
+        }
+        world.run_for(30 * MINUTE);
+        world.assert_all_delivered("shared");
+        for (n, call) in calls.iter().enumerate() {
+            let facts: Vec<u64> = (1..=world.record.facts[call].len() as u64).collect();
+            for (m, (host, _)) in manners.iter().enumerate() {
+                let expected = if m == n % 4 && m < 3 { facts.clone() } else { Vec::new() };
+                assert_eq!(world.first_sightings(host, *call), expected, "seed {seed} {host} {call}");
+            }
+        }
+        let left = world.record.lanes.keys().filter(|(_, call)| calls.iter().position(|c| c == call).unwrap() % 4 < 3);
+        assert_eq!(left.count(), 0, "a lane that is done leaves nothing");
+    }
+}
+
+#[test]
+fn a_host_that_hangs_holds_up_no_other_calls_endpoint() {
+    let settings = Settings { max_in_flight: 8, ..Settings::default() };
+    let mut world = World::with(1, &[], settings);
+    world.plan_calls(300, 1000);
+    for (n, call) in calls_of(&world).into_iter().enumerate() {
+        let (host, manner) = if n % 10 == 0 { ("good", Manner::Healthy) } else { ("bad", Manner::Hanging) };
+        world.give_own(call, host, manner);
+    }
+    world.run_for(5000);
+    assert!(world.most_in_flight <= 8, "requests to one host");
+    for (n, call) in calls_of(&world).into_iter().enumerate().filter(|(n, _)| n % 10 == 0) {
+        assert_eq!(world.first_sightings("good", call).len(), world.record.facts[&call].len(), "call {n}");
+    }
+}
+
+#[test]
+fn a_calls_endpoint_that_answers_410_is_asked_no_more_and_the_rest_is_a_dead_letter() {
+    let mut world = World::new(2, &[("shared", Manner::Healthy)]);
+    world.plan_calls(10, 10_000);
+    for call in calls_of(&world) {
+        world.give_own(call, "gone", Manner::Gone);
+    }
+    world.run_for(HOUR);
+    world.assert_all_delivered("shared");
+    assert_eq!(world.arrivals[&"gone".parse().unwrap()], 10, "one request for each call");
+    assert!(world.record.lanes.is_empty());
+    let dead =
+        world.record.dead.iter().filter(|((endpoint, _), letters)| *endpoint == own_of_calls() && letters.len() == 1);
+    assert_eq!(dead.count(), 10);
+    let ended = world.observed.iter().filter(|seen| matches!(seen, Observation::LaneEnded { .. }));
+    assert_eq!(ended.count(), 10);
+}
+
+#[test]
+fn a_replay_sends_the_same_bytes_in_order_whoever_is_killed_meanwhile() {
+    for seed in 0..40 {
+        let manner = if seed % 2 == 0 { Manner::Healthy } else { Manner::Flaky };
+        let mut world = World::new(seed, &[("a", manner), ("b", Manner::Healthy)]);
+        world.plan_calls(40, 20_000);
+        world.run_for(20 * MINUTE);
+        world.assert_all_delivered("a");
+        let before = world.taken_by("a").len();
+        let others = world.taken_by("b").len();
+        world.replay("a", |_| ());
+        for _ in 0..6 {
+            let when = world.draw(20_000);
+            world.at(when, Happening::Kill);
+        }
+        world.run_for(20 * MINUTE);
+        let again = world.taken_by("a")[before..].to_vec();
+        for (call, facts) in &world.record.facts {
+            let ids: Vec<EventId> = facts.iter().map(|fact| fact.id).collect();
+            let mut seen = Vec::new();
+            for taken in again.iter().filter(|taken| ids.contains(&taken.id)) {
+                let fact = &facts[ids.iter().position(|id| *id == taken.id).unwrap()];
+                assert_eq!(taken.body, fact.body);
+                if !seen.contains(&taken.id) {
+                    seen.push(taken.id);
+                }
+            }
+            assert_eq!(seen, ids, "seed {seed} {call}");
+        }
+        assert_eq!(world.taken_by("b").len(), others, "nobody else hears of it");
+        assert!(world.record.replays.is_empty(), "seed {seed}: a replay that is done is forgotten");
+        assert!(world.observed.iter().any(|seen| matches!(seen, Observation::ReplayDone { failed: 0, .. })));
+    }
+}
+
+#[test]
+fn a_replay_is_as_narrow_as_it_was_asked_for() {
+    let mut world = World::new(3, &[("a", Manner::Healthy)]);
+    world.plan_calls(30, 60_000);
+    world.run_for(10 * MINUTE);
+    let facts: Vec<StoredEvent> = world.record.facts.values().flatten().cloned().collect();
+    let call = *world.record.facts.keys().nth(7).unwrap();
+    let (from, to) = (Timestamp::from_millis(1_020_000), Timestamp::from_millis(1_040_000));
+    type Narrowing<'a> = (Box<dyn FnOnce(&mut Order)>, Box<dyn Fn(&StoredEvent) -> bool + 'a>);
+    let cases: Vec<Narrowing<'_>> = vec![
+        (
+            Box::new(move |order| (order.from, order.to) = (Some(from), Some(to))),
+            Box::new(move |fact| (from..=to).contains(&fact.time)),
+        ),
+        (
+            Box::new(move |order| (order.call, order.after_seq) = (Some(call), 1)),
+            Box::new(move |fact| fact.seq > 1 && fact.id.as_u128() >> 16 == call.as_u128()),
+        ),
+        (Box::new(|order| order.call = Some(CallId::from_u128(5))), Box::new(|_| false)),
+    ];
+    for (narrow, is_in) in cases {
+        let before = world.taken_by("a").len();
+        world.replay("a", narrow);
+        world.run_for(MINUTE);
+        let again: BTreeSet<EventId> = world.taken_by("a")[before..].iter().map(|taken| taken.id).collect();
+        let expected: BTreeSet<EventId> = facts.iter().filter(|fact| is_in(fact)).map(|fact| fact.id).collect();
+        assert_eq!(again, expected);
+        assert!(world.record.replays.is_empty());
+    }
+}
+
+#[test]
+fn dead_letters_that_a_replay_delivers_are_none_any_more() {
+    let mut world = World::new(4, &[("picky", Manner::Poisoned(2)), ("other", Manner::Healthy)]);
+    world.plan_calls(20, HOUR);
+    world.run_for(80 * HOUR);
+    assert_eq!(world.record.dead.values().flatten().count(), 20);
+    world.endpoints[0].1 = Manner::Healthy;
+    world.replay("picky", |_| ());
+    world.run_for(HOUR);
+    assert_eq!(world.record.dead.values().flatten().count(), 0);
+}
+
+#[test]
+fn live_events_do_not_wait_for_a_replay() {
+    let settings = Settings { max_in_flight: 8, ..Settings::default() };
+    let mut world = World::with(5, &[("slow", Manner::Slow)], settings);
+    world.plan_calls(200, MINUTE);
+    world.run_for(HOUR);
+    world.replay("slow", |_| ());
+    let call = CallId::from_u128(u128::MAX - 1);
+    world.facts_left.insert(call, 1);
+    world.at(10_000, Happening::Fact(call));
+    world.run_for(11_000);
+    assert_eq!(world.first_sightings("slow", call), [1], "it is sent at once, beside the replay");
+    assert!(world.most_in_flight <= 8 + 2);
+}
+
+#[test]
+fn what_is_too_old_to_be_kept_is_told_as_a_gap() {
+    for seed in 0..10 {
+        let mut world = World::new(seed, &[("down", Manner::DownUntil(HOUR)), ("up", Manner::Healthy)]);
+        world.plan_calls(20, 30_000);
+        world.run_for(30 * MINUTE);
+        for call in calls_of(&world) {
+            let to = world.record.facts[&call].len() as u64;
+            world.dispatcher.handle(Input::Expire { call, to }, world.now);
+        }
+        world.run_for(2 * HOUR);
+        world.assert_all_delivered("up");
+        world.assert_all_delivered("down");
+        let expired = world.observed.iter().filter(|seen| matches!(seen, Observation::Expired { .. })).count();
+        assert_eq!(expired, 20, "seed {seed}");
+        assert!(world.taken_by("down").iter().all(|taken| taken.body.starts_with(b"{")), "gaps only");
+        assert!(world.record.dead.iter().all(|((endpoint, _), dead)| dead.is_empty() || endpoint.as_str() == "down"));
+    }
 }

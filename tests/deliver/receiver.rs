@@ -82,6 +82,7 @@ impl Receiver {
             id: name.parse::<EndpointId>().unwrap(),
             url: self.url.clone(),
             secrets: vec![self.secret.clone()],
+            retiring: Vec::new(),
             events: EventFilter { all_lifecycle: true, named: Default::default() },
             enabled: true,
         }

@@ -154,7 +154,7 @@ async fn j_what_was_stored_and_never_queued_is_delivered() {
         lanes: Arc::new([endpoint.id.clone()]),
         ..Append::default()
     };
-    store.commit(&[&append], &[]).unwrap();
+    store.commit(&[&append], &[], &[]).unwrap();
     drop(store);
     let world = World::start(folder.path(), vec![endpoint.clone()]);
     assert_eq!(receiver.next_seqs(2).await, [1, 2]);
@@ -217,7 +217,9 @@ async fn a_410_disables_the_endpoint_and_new_calls_get_no_lane_to_it() {
     world.stop().await;
     assert!(receiver.rest().is_empty(), "one request was enough");
     assert!(handle.enabled().is_empty());
-    assert_eq!(handle.status()[0].state, EndpointState::Disabled);
+    let statuses = handle.status();
+    let status = statuses.iter().find(|status| status.id.as_str() == "a").unwrap();
+    assert_eq!(status.state, EndpointState::Disabled);
 }
 
 #[tokio::test(flavor = "multi_thread")]

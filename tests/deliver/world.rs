@@ -10,7 +10,7 @@ use callisto::event::{Event, Fact, ServerView};
 use callisto::ledger::io::{Store, Told, Unstored, Writer, WriterNews};
 use callisto::ledger::{Append, Record, Turn};
 use callisto::node::record::LedgerRecord;
-use callisto::webhook::io::{ClientSettings, Deliverer, DelivererHandle, Parts};
+use callisto::webhook::io::{Client, ClientSettings, Deliverer, DelivererHandle, Parts};
 use callisto::webhook::{Endpoint, Observation, Settings};
 use tokio::sync::mpsc;
 
@@ -68,10 +68,11 @@ impl World {
             record: LedgerRecord { store: store.clone(), writer: writer.handle() },
             endpoints,
             settings: Settings::default(),
-            client: ClientSettings {
+            client: Client::new(ClientSettings {
                 timeout: ways.timeout,
                 allow_private: ways.allow.iter().map(|net| net.parse().unwrap()).collect(),
-            },
+            })
+            .unwrap(),
             now: Box::new(now),
             observe: Box::new(move |observation| drop(observed_in.send(observation))),
             runtime: tokio::runtime::Handle::current(),
@@ -86,7 +87,7 @@ impl World {
     pub async fn store(&self, call: CallId, seqs: std::ops::RangeInclusive<u64>) {
         let records = seqs.map(|seq| record(call, seq)).collect();
         let open = vec![(call, Bytes::from_static(b"state"))];
-        let append = Append { records, open, closed: Vec::new(), lanes: self.lanes.clone() };
+        let append = Append { records, open, lanes: self.lanes.clone(), ..Append::default() };
         self.writer.handle().submit(Turn { append, then: () }).await.unwrap();
     }
 

@@ -48,6 +48,7 @@ impl World {
                 group_id: if self.random.chance(20) { "g".into() } else { String::new() },
                 timeout: None,
                 user_data: String::new(),
+                webhook: None,
             },
             3..=5 => Request::Accept { call },
             6 => Request::Reject { call },

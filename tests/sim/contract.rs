@@ -127,6 +127,7 @@ fn a_busy_callee_hears_nothing() {
         group_id: String::new(),
         timeout: None,
         user_data: String::new(),
+        webhook: None,
     };
     assert!(matches!(story.asks("carol", body), Ok(Reply::Placed { .. })));
     assert_eq!(story.events("carol"), ["onUserLineBusy bob", "onCallCancelled carol"]);
@@ -433,6 +434,7 @@ fn requests_that_make_no_sense_are_refused_and_change_nothing() {
         group_id: String::new(),
         timeout: None,
         user_data: String::new(),
+        webhook: None,
     };
     let many: Vec<String> = (0..32).map(|n| format!("u{n}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();

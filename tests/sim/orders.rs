@@ -19,6 +19,7 @@ fn placement(caller: &str, callees: &[&str]) -> Placement {
         group_id: String::new(),
         timeout: None,
         user_data: "data".into(),
+        webhook: None,
     }
 }
 

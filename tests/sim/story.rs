@@ -85,6 +85,7 @@ impl Story {
                 group_id: group_id.into(),
                 timeout: None,
                 user_data: "data".into(),
+                webhook: None,
             },
         );
         let Ok(Reply::Placed { call, .. }) = reply else { panic!("{reply:?}") };

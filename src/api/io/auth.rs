@@ -1,21 +1,30 @@
 //! The API key of the admin listener.
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 use axum::http::HeaderValue;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-/// The key, as the digest that others are compared with: neither its text nor its length shows in the time a comparison takes.
+/// The key, as the digest that others are compared with: neither its text nor its length shows in the time a comparison takes. Clones
+/// are the same key.
 #[derive(Clone)]
-pub struct ApiKey([u8; 32]);
+pub struct ApiKey(Arc<RwLock<[u8; 32]>>);
 
 impl ApiKey {
     pub fn new(key: &str) -> Self {
-        Self(Sha256::digest(key).into())
+        Self(Arc::new(RwLock::new(Sha256::digest(key).into())))
+    }
+
+    /// The key from here on.
+    pub fn set(&self, key: &str) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Sha256::digest(key).into();
     }
 
     pub fn is(&self, key: &[u8]) -> bool {
         let given: [u8; 32] = Sha256::digest(key).into();
-        self.0.ct_eq(&given).into()
+        let own = *self.0.read().unwrap_or_else(PoisonError::into_inner);
+        own.ct_eq(&given).into()
     }
 }
 
@@ -37,6 +46,9 @@ mod tests {
         for other in [&b""[..], b"secre", b"secret ", b"Secret", b"secret2"] {
             assert!(!key.is(other), "{other:?}");
         }
+        let same = key.clone();
+        key.set("another");
+        assert!(same.is(b"another") && !same.is(b"secret"));
     }
 
     #[test]

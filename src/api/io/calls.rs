@@ -50,6 +50,9 @@ async fn list_calls(State(api): State<Arc<Api>>, Query(filter): Query<CallFilter
     responses((status = 201, description = "The call is placed; `Location` has its path.", body = Placed)))]
 async fn place_call(State(api): State<Arc<Api>>, Body(call): Body<NewCall>) -> Result<Response, Problem> {
     let placement = call.placement().map_err(|detail| Problem::new(Code::InvalidBody, detail))?;
+    if let Some(webhook) = &placement.webhook {
+        api.endpoints.vet(&webhook.url)?;
+    }
     match api.control.ask(Operation::Place(placement)).await? {
         Answer::Placed { call, room } => {
             let placed = Placed { call_id: call, room_id: (&room).into() };

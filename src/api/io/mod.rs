@@ -2,10 +2,12 @@
 
 pub mod auth;
 mod calls;
+pub mod endpoints;
 mod events;
 pub mod extract;
 pub mod health;
 mod users;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -22,6 +24,7 @@ use utoipa::openapi::{
 use utoipa_axum::router::OpenApiRouter;
 
 use self::auth::ApiKey;
+use self::endpoints::Endpoints;
 use self::extract::MAX_BODY;
 use super::problem::{Code, Problem};
 use crate::control::io::Handle;
@@ -32,6 +35,7 @@ pub struct Api {
     pub key: ApiKey,
     pub control: Handle,
     pub ledger: Arc<Store>,
+    pub endpoints: Arc<Endpoints>,
 }
 
 /// Every noun's routes. A new noun is a file beside this one, a line here, and a line in [`TAGS`].
@@ -40,9 +44,14 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .merge(calls::routes())
         .merge(events::routes())
         .merge(users::routes())
+        .merge(webhooks::routes())
 }
 
-const TAGS: &[(&str, &str)] = &[(calls::TAG, "Calls that are going on."), (users::TAG, "Who is online, and where.")];
+const TAGS: &[(&str, &str)] = &[
+    (calls::TAG, "Calls that are going on."),
+    (users::TAG, "Who is online, and where."),
+    (webhooks::TAG, "Where events go, and what became of them."),
+];
 
 fn info() -> Info {
     let mut info = Info::new("Callisto", env!("CARGO_PKG_VERSION"));

@@ -8,9 +8,12 @@ use super::disk::{Disk, Fault};
 use super::store::Store;
 use crate::base::{CallId, EndpointId, Timestamp};
 use crate::event::EventKind;
-use crate::ledger::{Append, LaneRow, LaneSave, Record};
+use crate::ledger::{Append, Change, LaneRow, LaneSave, OwnLane, Record};
 
 const ENDPOINTS: [&str; 2] = ["a", "b"];
+/// Where each call has a lane of its own to.
+const OWN: &str = "own";
+const LANES: [&str; 3] = ["a", "b", OWN];
 
 struct Coin(u64);
 
@@ -27,6 +30,10 @@ struct Expected {
     /// Each call's last number, and whether it is open.
     calls: BTreeMap<CallId, (u64, bool)>,
     cursors: BTreeMap<(EndpointId, CallId), u64>,
+    /// The endpoints' rows.
+    endpoints: BTreeMap<EndpointId, Bytes>,
+    /// The one that the interrupted commit was to change: before or after, both are right.
+    unknown_endpoint: Option<EndpointId>,
 }
 
 fn endpoint(name: &str) -> EndpointId {
@@ -49,7 +56,8 @@ fn turns(coin: &mut Coin, expected: &Expected, after: &mut BTreeMap<CallId, (u64
         if !*open {
             continue;
         }
-        let mut append = Append { lanes: lanes.clone(), ..Append::default() };
+        let own = OwnLane { call, endpoint: endpoint(OWN), target: Bytes::from(call.to_string()) };
+        let mut append = Append { lanes: lanes.clone(), own: vec![own], ..Append::default() };
         for _ in 0..1 + coin.below(4) {
             *last += 1;
             append.records.push(record(call, *last));
@@ -68,16 +76,33 @@ fn turns(coin: &mut Coin, expected: &Expected, after: &mut BTreeMap<CallId, (u64
 fn saves(coin: &mut Coin, expected: &Expected) -> Vec<LaneSave> {
     let mut saves = Vec::new();
     for (call, (last, _)) in &expected.calls {
-        for name in ENDPOINTS {
+        for name in LANES {
             let cursor = expected.cursors.get(&(endpoint(name), *call)).copied().unwrap_or(1);
             if cursor <= *last && coin.below(3) == 0 {
                 let next = cursor + 1 + coin.below(*last - cursor + 1);
-                let row = LaneRow { next, state: Bytes::new() };
+                let row = Some(LaneRow { next, state: Bytes::new() });
                 saves.push(LaneSave { endpoint: endpoint(name), call: *call, row, dead: Vec::new() });
             }
         }
     }
     saves
+}
+
+/// An endpoint that comes, changes or goes.
+fn changes(coin: &mut Coin, after: &mut BTreeMap<EndpointId, Bytes>) -> Vec<Change> {
+    let endpoint = endpoint(&format!("wh_{}", coin.below(4)));
+    match coin.below(4) {
+        0 => {
+            after.remove(&endpoint);
+            vec![Change::RemoveEndpoint { endpoint }]
+        }
+        1 => {
+            let row = Bytes::from(format!("{} {}", coin.below(1000), "r".repeat(coin.below(700) as usize)));
+            after.insert(endpoint.clone(), row.clone());
+            vec![Change::PutEndpoint { endpoint, row }]
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// Works until the power goes. What the interrupted commit did is not known, so it is left out of what is expected.
@@ -86,12 +111,21 @@ fn work(coin: &mut Coin, store: &Store, expected: &mut Expected) {
     loop {
         let turns = turns(coin, expected, &mut after);
         let saves = saves(coin, expected);
-        if store.commit(&turns.iter().collect::<Vec<_>>(), &saves.iter().collect::<Vec<_>>()).is_err() {
+        let mut endpoints = expected.endpoints.clone();
+        let changes = changes(coin, &mut endpoints);
+        let (turns, rows): (Vec<&Append>, Vec<&LaneSave>) = (turns.iter().collect(), saves.iter().collect());
+        if store.commit(&turns, &rows, &changes.iter().collect::<Vec<_>>()).is_err() {
+            expected.unknown_endpoint = changes.first().map(|change| match change {
+                Change::PutEndpoint { endpoint, .. } | Change::RemoveEndpoint { endpoint } => endpoint.clone(),
+                other => unreachable!("{other:?} is not made here"),
+            });
             return;
         }
+        expected.endpoints = endpoints;
         expected.calls.clone_from(&after);
         for save in saves {
-            expected.cursors.insert((save.endpoint, save.call), save.row.next);
+            let row = save.row.expect("no lane is ended here");
+            expected.cursors.insert((save.endpoint, save.call), row.next);
         }
     }
 }
@@ -100,9 +134,12 @@ fn work(coin: &mut Coin, store: &Store, expected: &mut Expected) {
 fn check(store: &Store, expected: &mut Expected) -> Result<(), String> {
     let open: BTreeMap<CallId, Bytes> =
         store.open_calls().map_err(|e| e.to_string())?.into_iter().map(|open| (open.call, open.snapshot)).collect();
+    check_endpoints(store, expected)?;
+    let mut bytes = 0;
     for n in 0..12 {
         let call = CallId::from_u128(n);
         let facts = store.facts(call, 0, 10_000).map_err(|e| e.to_string())?;
+        bytes += facts.iter().map(|fact| 24 + fact.encode().len() as u64).sum::<u64>();
         let (told, _) = expected.calls.get(&call).copied().unwrap_or((0, true));
         if (facts.len() as u64) < told {
             return Err(format!("{call}: {} facts of {told}", facts.len()));
@@ -117,7 +154,7 @@ fn check(store: &Store, expected: &mut Expected) -> Result<(), String> {
         if open.get(&call).is_some_and(|snapshot| *snapshot != row.last_seq.to_string()) {
             return Err(format!("{call}: its snapshot is of another time than its facts"));
         }
-        for name in ENDPOINTS {
+        for name in LANES {
             let lane = store.lane(&endpoint(name), call).map_err(|e| e.to_string())?;
             if lane.is_none() && row.open {
                 return Err(format!("{call}: {name} has no lane"));
@@ -132,9 +169,33 @@ fn check(store: &Store, expected: &mut Expected) -> Result<(), String> {
             }
             expected.cursors.insert((endpoint(name), call), cursor);
         }
+        let own = endpoint(OWN);
+        let target = store.target(&own, call).map_err(|e| e.to_string())?;
+        let has_lane = store.lane(&own, call).map_err(|e| e.to_string())?.is_some();
+        if target != has_lane.then(|| Bytes::from(call.to_string())) {
+            return Err(format!("{call}: its own lane and where it goes are not kept together"));
+        }
         expected.calls.insert(call, (row.last_seq, row.open));
     }
-    Ok(())
+    match store.fact_bytes().map_err(|e| e.to_string())? {
+        counted if counted == bytes => Ok(()),
+        counted => Err(format!("{bytes} bytes of facts are counted as {counted}")),
+    }
+}
+
+fn check_endpoints(store: &Store, expected: &mut Expected) -> Result<(), String> {
+    let mut found: BTreeMap<EndpointId, Bytes> = store.endpoints().map_err(|e| e.to_string())?.into_iter().collect();
+    if let Some(unknown) = expected.unknown_endpoint.take() {
+        match found.get(&unknown).cloned() {
+            Some(row) => drop(expected.endpoints.insert(unknown, row)),
+            None => drop(expected.endpoints.remove(&unknown)),
+        }
+    }
+    if found == expected.endpoints {
+        return Ok(());
+    }
+    found.retain(|endpoint, row| expected.endpoints.get(endpoint) != Some(row));
+    Err(format!("endpoints differ: {:?}", found.keys().collect::<Vec<_>>()))
 }
 
 /// `cuts` power cuts on one disk, one after the other.

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::store::{Store, StoreError};
-use crate::ledger::{Append, Committed, LaneSave, Turn};
+use crate::ledger::{Append, Change, Committed, LaneSave, Turn};
 
 /// Turns that wait for the disk; when it is full `submit` waits, so memory stays bounded while the disk fails.
 pub const TURN_QUEUE: usize = 4096;
@@ -21,6 +21,8 @@ const LANE_DELAY: Duration = Duration::from_millis(50);
 /// Between attempts while the disk fails: the first pause, doubled up to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(2);
+/// How long one who asks for a change waits for the disk. The doors' clients have patience for about this long.
+const CHANGE_WITHIN: Duration = Duration::from_secs(5);
 
 /// What the writer reports beside what it tells.
 #[derive(Debug)]
@@ -84,9 +86,16 @@ enum Message<T> {
 #[derive(Default)]
 struct Shared {
     saves: Mutex<Vec<Saves>>,
+    changes: Mutex<Vec<Changes>>,
     wake: Notify,
     failing: AtomicBool,
     closing: Mutex<Option<Instant>>,
+}
+
+/// Changes that hold together, and who waits for them.
+struct Changes {
+    list: Vec<Change>,
+    done: Box<dyn FnOnce() + Send>,
 }
 
 struct Saves {
@@ -100,7 +109,15 @@ impl<T: Send + 'static> Writer<T> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let (queue, turns) = mpsc::channel(TURN_QUEUE);
         let shared = Arc::new(Shared::default());
-        let scribe = Scribe { store, told, turns, shared: shared.clone(), saves: Vec::new(), flush_at: None };
+        let scribe = Scribe {
+            store,
+            told,
+            turns,
+            shared: shared.clone(),
+            saves: Vec::new(),
+            changes: Vec::new(),
+            flush_at: None,
+        };
         let thread = std::thread::Builder::new()
             .name("ledger".into())
             .spawn(move || runtime.block_on(scribe.run()))
@@ -144,7 +161,65 @@ impl<T> WriterHandle<T> {
     }
 
     pub fn health(&self) -> Health {
-        if self.shared.failing.load(Ordering::Relaxed) { Health::Failing } else { Health::Writable }
+        self.shared.health()
+    }
+
+    /// The part that changes what is kept beside facts and lanes.
+    pub fn changes(&self) -> ChangeHandle {
+        ChangeHandle { shared: self.shared.clone() }
+    }
+}
+
+/// Hands changes to the writer. Cheap to clone.
+#[derive(Clone)]
+pub struct ChangeHandle {
+    shared: Arc<Shared>,
+}
+
+/// Why a change is not known to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    #[error("the record cannot be written at the moment")]
+    Failing,
+    #[error("the record is closed")]
+    Closed,
+}
+
+impl ChangeHandle {
+    /// Returns when the changes are on the disk, all of them.
+    ///
+    /// # Errors
+    /// While the disk fails: the changes may yet be made when it works again.
+    pub async fn make(&self, list: Vec<Change>) -> Result<(), ChangeError> {
+        if self.shared.health() == Health::Failing {
+            return Err(ChangeError::Failing);
+        }
+        let (done, made) = oneshot::channel();
+        let tell = move || {
+            // Whoever asked may have gone.
+            let _ = done.send(());
+        };
+        self.send(list, Box::new(tell));
+        match tokio::time::timeout(CHANGE_WITHIN, made).await {
+            Ok(made) => made.map_err(|_| ChangeError::Closed),
+            Err(_) => Err(ChangeError::Failing),
+        }
+    }
+
+    /// As [`ChangeHandle::make`] for those who cannot wait: `done` is called on the writer's thread, and never when the writer stops before.
+    pub fn send(&self, list: Vec<Change>, done: Box<dyn FnOnce() + Send>) {
+        lock(&self.shared.changes).push(Changes { list, done });
+        self.shared.wake.notify_one();
+    }
+
+    pub fn health(&self) -> Health {
+        self.shared.health()
+    }
+}
+
+impl Shared {
+    fn health(&self) -> Health {
+        if self.failing.load(Ordering::Relaxed) { Health::Failing } else { Health::Writable }
     }
 }
 
@@ -155,8 +230,16 @@ struct Scribe<T, N> {
     turns: mpsc::Receiver<Message<T>>,
     shared: Arc<Shared>,
     saves: Vec<Saves>,
+    changes: Vec<Changes>,
     /// When the waiting lane rows are written even if no facts come.
     flush_at: Option<Instant>,
+}
+
+/// What one transaction is to hold.
+struct Work<'a> {
+    appends: &'a [&'a Append],
+    rows: Vec<&'a LaneSave>,
+    changes: Vec<&'a Change>,
 }
 
 enum Woken {
@@ -173,7 +256,7 @@ impl<T: Send + 'static, N: Told<T>> Scribe<T, N> {
             let woken = self.wait(&mut waiting).await;
             self.look_around();
             let ended = matches!(woken, Woken::Ended);
-            let due = ended || self.flush_at.is_some_and(|at| at <= Instant::now());
+            let due = ended || !self.changes.is_empty() || self.flush_at.is_some_and(|at| at <= Instant::now());
             if !waiting.is_empty() || due {
                 let mut left = self.store_and_tell(std::mem::take(&mut waiting), due).await;
                 if left.0 > 0 || ended {
@@ -190,6 +273,7 @@ impl<T: Send + 'static, N: Told<T>> Scribe<T, N> {
             self.turns.close();
         }
         self.saves.append(&mut lock(&self.shared.saves));
+        self.changes.append(&mut lock(&self.shared.changes));
         if !self.saves.is_empty() {
             self.flush_at.get_or_insert_with(|| Instant::now() + LANE_DELAY);
         }
@@ -224,11 +308,17 @@ impl<T: Send + 'static, N: Told<T>> Scribe<T, N> {
         if due || !appends.is_empty() {
             let saves = std::mem::take(&mut self.saves);
             self.flush_at = None;
-            let rows: Vec<&LaneSave> = saves.iter().flat_map(|saves| &saves.rows).collect();
-            if self.commit(&appends, &rows).await.is_err() {
+            let changes = std::mem::take(&mut self.changes);
+            let work = Work {
+                appends: &appends,
+                rows: saves.iter().flat_map(|saves| &saves.rows).collect(),
+                changes: changes.iter().flat_map(|changes| &changes.list).collect(),
+            };
+            if self.commit(&work).await.is_err() {
                 return Unstored(appends.len());
             }
             saves.into_iter().for_each(|saves| (saves.saved)());
+            changes.into_iter().for_each(|changes| (changes.done)());
         }
         for message in messages {
             match message {
@@ -241,13 +331,14 @@ impl<T: Send + 'static, N: Told<T>> Scribe<T, N> {
     }
 
     /// Tries until it works: what is told meanwhile is only that it does not.
-    async fn commit(&mut self, appends: &[&Append], rows: &[&LaneSave]) -> Result<(), OutOfTime> {
-        if appends.is_empty() && rows.is_empty() {
+    async fn commit(&mut self, work: &Work<'_>) -> Result<(), OutOfTime> {
+        let Work { appends, rows, changes } = work;
+        if appends.is_empty() && rows.is_empty() && changes.is_empty() {
             return Ok(());
         }
         let mut failures = Failures::default();
         let committed = loop {
-            match self.store.commit(appends, rows) {
+            match self.store.commit(appends, rows, changes) {
                 Ok(committed) => break committed,
                 Err(error) => self.fail(error),
             }
@@ -404,7 +495,7 @@ mod tests {
     }
 
     fn save(next: u64) -> LaneSave {
-        let row = LaneRow { next, state: Bytes::new() };
+        let row = Some(LaneRow { next, state: Bytes::new() });
         LaneSave { endpoint: "a".parse().unwrap(), call: CALL, row, dead: Vec::new() }
     }
 

@@ -7,6 +7,7 @@ use axum::Router;
 
 use crate::api::io::Api;
 use crate::api::io::auth::ApiKey;
+use crate::api::io::endpoints::Endpoints;
 use crate::api::io::health::{Readiness, health, metrics};
 use crate::base::UserId;
 use crate::config::Config;
@@ -18,6 +19,7 @@ use crate::signal::io::registry::Registry;
 use crate::signal::io::ws::{self, Door};
 use crate::ticket::{Ticket, TicketKey};
 use crate::web;
+use crate::webhook::io::Client;
 
 /// The try-a-call page's tickets are good for a day.
 const TRY_TICKET_LIFETIME: Duration = Duration::from_secs(86_400);
@@ -32,6 +34,9 @@ pub struct Doors<'a> {
     pub registry: &'a Arc<Registry>,
     pub readiness: &'a Arc<Readiness>,
     pub metrics: &'a Metrics,
+    pub endpoints: &'a Arc<Endpoints>,
+    /// Vets the addresses of calls' own webhooks.
+    pub webhooks: &'a Client,
 }
 
 impl Doors<'_> {
@@ -47,6 +52,7 @@ impl Doors<'_> {
             allowed_origins: http.allowed_origins.clone(),
             ice_servers: Vec::new(),
             metrics: self.metrics.clone(),
+            webhooks: self.webhooks.clone(),
         });
         let pages = web::Pages { try_page: http.try_page, sdk_app_id: app.id, sign: signer(tickets, self.clock) };
         web::router(pages).merge(ws::router(door)).merge(health(self.readiness.clone()))
@@ -58,6 +64,7 @@ impl Doors<'_> {
             key: ApiKey::new(&self.secrets.api_key.0),
             control: self.control.clone(),
             ledger: self.ledger.clone(),
+            endpoints: self.endpoints.clone(),
         };
         metrics(self.metrics.clone()).merge(health(self.readiness.clone())).merge(crate::api::io::router(Arc::new(api)))
     }

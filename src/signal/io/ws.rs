@@ -16,12 +16,13 @@ use tokio::time::Instant;
 use super::registry::{Arrival, Frame, Registry, SOCKET_QUEUE};
 use crate::base::{SessionId, UserId};
 use crate::control::io::{Clock, Handle, Stopped, entropy};
-use crate::control::{ConnectionId, Grant, Input, LogIn, Refusal, Renewal, RequestId};
+use crate::control::{ConnectionId, Grant, Input, LogIn, Refusal, Renewal, Request, RequestId};
 use crate::event::ErrorCode;
 use crate::metrics::Metrics;
-use crate::signal::protocol::{self, Body, Incoming, LogInParams, MAX_FRAME};
+use crate::signal::protocol::{self, Body, Incoming, LogInParams, MAX_FRAME, Malformed};
 use crate::signal::rate::{Allowance, Verdict};
 use crate::ticket::{MapKey, Privileges, Ticket, TicketKey};
+use crate::webhook::io::Client;
 
 /// Time a client has for its log-in.
 const LOG_IN_WITHIN: Duration = Duration::from_secs(10);
@@ -42,6 +43,8 @@ pub struct Door {
     pub allowed_origins: Vec<String>,
     pub ice_servers: Vec<Value>,
     pub metrics: Metrics,
+    /// Vets the addresses of calls' own webhooks.
+    pub webhooks: Client,
 }
 
 pub fn router(door: Arc<Door>) -> Router {
@@ -200,6 +203,12 @@ impl Connection {
                 }
                 Err(refusal) => self.refuse(&id, &refusal),
             },
+            Body::Control(Request::Call { webhook: Some(webhook), .. })
+                if self.door.webhooks.vet(&webhook.url).is_err() =>
+            {
+                let why = "params.webhook.url: private and special addresses are not allowed";
+                self.say(Malformed::parameter(id, why.into()).to_json());
+            }
             Body::Control(body) => self.door.control.send(Input::Request { session, request: id, body }).await?,
         }
         Ok(())

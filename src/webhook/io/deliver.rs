@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 
 use super::mailbox::{Mail, Mailbox};
-use super::post::{Client, ClientSettings};
+use super::post::Client;
 use crate::base::{CallId, EndpointId, EventId, Timestamp};
 use crate::event::EventKind;
 use crate::webhook::dispatch::{Dispatcher, Input, Output, PostId, Reply, Request, Unread};
@@ -25,7 +25,7 @@ pub struct Parts<R> {
     pub record: R,
     pub endpoints: Vec<Endpoint>,
     pub settings: Settings,
-    pub client: ClientSettings,
+    pub client: Client,
     /// The node's clock: the one that facts are stamped with.
     pub now: Box<dyn Fn() -> Timestamp + Send>,
     /// Called on delivery's thread for each thing worth counting or logging; it hands over and returns.
@@ -65,7 +65,6 @@ impl Deliverer {
     /// Starts delivery; it begins with what the record holds from before.
     pub fn start<R: Record>(parts: Parts<R>) -> anyhow::Result<Self> {
         let Parts { record, endpoints, settings, client, now, observe, runtime, seed } = parts;
-        let client = Client::new(client)?;
         let shared = Arc::new(Shared::default());
         let dispatcher = Dispatcher::new(settings, endpoints, seed);
         let driver = Driver { dispatcher, record, client, now, observe, runtime, shared: shared.clone(), shown: None };
@@ -104,10 +103,19 @@ impl DelivererHandle {
         self.shared.mailbox.telemetry(call, Telemetry { id, kind, body });
     }
 
-    /// The endpoints as they are from here on: new ones begin, missing ones are forgotten (their lanes stay in the record), one that
-    /// a 410 disabled is enabled again.
+    /// The endpoints as they are from here on: new ones begin, missing ones are forgotten (their lanes stay in the record).
     pub fn reload(&self, endpoints: Vec<Endpoint>) {
         self.shared.mailbox.put(|mail| mail.reload = Some(endpoints));
+    }
+
+    /// How delivery behaves from here on.
+    pub fn set(&self, settings: Settings) {
+        self.shared.mailbox.put(|mail| mail.settings = Some(settings));
+    }
+
+    /// Asks for something that is done once: a replay's begin or end, an expiry.
+    pub fn ask(&self, input: Input) {
+        self.shared.mailbox.put(|mail| mail.asked.push(input));
     }
 
     /// The endpoints that new calls get a lane to.
@@ -171,12 +179,32 @@ impl<R: Record> Driver<R> {
     }
 
     fn take(&mut self, mail: Mail) {
-        let Mail { stored, stored_something, telemetry, answers, saved, reload, stop: _ } = mail;
+        let Mail {
+            stored,
+            stored_something,
+            telemetry,
+            answers,
+            saved,
+            reload,
+            settings,
+            asked,
+            replays_saved,
+            stop: _,
+        } = mail;
+        if let Some(settings) = settings {
+            self.handle(Input::Settings(settings));
+        }
         if let Some(endpoints) = reload {
             self.handle(Input::Reload(endpoints));
         }
         if saved {
             self.handle(Input::Saved);
+        }
+        for endpoint in replays_saved {
+            self.handle(Input::ReplaySaved(endpoint));
+        }
+        for input in asked {
+            self.handle(input);
         }
         for (post, reply) in answers {
             self.handle(Input::Answered { post, reply });
@@ -216,6 +244,19 @@ impl<R: Record> Driver<R> {
                 Output::Save(rows) => {
                     let shared = self.shared.clone();
                     self.record.save(rows, Box::new(move || shared.mailbox.put(|mail| mail.saved = true)));
+                }
+                Output::Walk { endpoint, first, limit } => {
+                    let page = self.record.calls(first, limit).map_err(warn_unread).ok();
+                    self.handle(Input::Walked { endpoint, page });
+                }
+                Output::ReadAgain { endpoint, call, from, limit } => {
+                    let events = self.record.events(call, from, limit).map_err(warn_unread);
+                    self.handle(Input::ReadAgain { endpoint, call, events });
+                }
+                Output::SaveReplay(save) => {
+                    let (shared, endpoint) = (self.shared.clone(), save.endpoint.clone());
+                    let saved = move || shared.mailbox.put(|mail| mail.replays_saved.push(endpoint));
+                    self.record.save_replay(save, Box::new(saved));
                 }
                 Output::Observe(observation) => (self.observe)(observation),
             }

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::base::CallId;
+use crate::base::{CallId, EndpointId};
 use crate::event::EventKind;
 use crate::webhook::Endpoint;
-use crate::webhook::dispatch::{PostId, Reply};
+use crate::webhook::dispatch::{Input, PostId, Reply, Settings};
 use crate::webhook::outbox::Telemetry;
 
 /// Calls with news that are kept by name; with more the thread looks for them in the record itself.
@@ -33,6 +33,11 @@ pub struct Mail {
     pub answers: Vec<(PostId, Reply)>,
     pub saved: bool,
     pub reload: Option<Vec<Endpoint>>,
+    pub settings: Option<Settings>,
+    /// Bounded by those who ask: they ask one thing after another.
+    pub asked: Vec<Input>,
+    /// At most one for each endpoint.
+    pub replays_saved: Vec<EndpointId>,
     /// Until when what is due may still be sent.
     pub stop: Option<Instant>,
 }
@@ -45,6 +50,9 @@ impl Mail {
             && self.answers.is_empty()
             && !self.saved
             && self.reload.is_none()
+            && self.settings.is_none()
+            && self.asked.is_empty()
+            && self.replays_saved.is_empty()
             && self.stop.is_none()
     }
 }

@@ -1,12 +1,13 @@
 //! One attempt: signed at the time it is made, sent without redirects or proxies, judged by its status.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use ipnet::IpNet;
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Response, redirect};
+use url::Url;
 
 use super::resolver::VettedResolver;
 use crate::base::Timestamp;
@@ -23,7 +24,7 @@ const BODY_READ: usize = 16 << 10;
 const BODY_TIME: Duration = Duration::from_secs(1);
 
 /// How requests are made.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientSettings {
     /// From the connection's begin to the answer's status.
     pub timeout: Duration,
@@ -35,19 +36,19 @@ pub struct ClientSettings {
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
-    settings: ClientSettings,
+    settings: Arc<RwLock<ClientSettings>>,
 }
 
 impl Client {
     pub fn new(settings: ClientSettings) -> anyhow::Result<Self> {
+        let settings = Arc::new(RwLock::new(settings));
         let build = |builder: reqwest::ClientBuilder| {
             builder
                 .redirect(redirect::Policy::none())
                 .no_proxy()
                 .referer(false)
                 .user_agent(concat!("callisto/", env!("CARGO_PKG_VERSION")))
-                .dns_resolver(VettedResolver { allowed: settings.allow_private.clone() })
-                .connect_timeout(settings.timeout)
+                .dns_resolver(VettedResolver { settings: settings.clone() })
                 .build()
         };
         let http = build(reqwest::Client::builder()).or_else(|error| {
@@ -57,15 +58,30 @@ impl Client {
         Ok(Self { http: http.context("the webhook client")?, settings })
     }
 
+    /// How requests are made from here on; those under way are not changed.
+    pub fn set(&self, settings: ClientSettings) {
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
+    }
+
+    pub fn settings(&self) -> ClientSettings {
+        self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether an address may be sent to, as far as that is seen without asking a resolver.
+    pub fn vet(&self, url: &Url) -> Result<(), InvalidEndpoint> {
+        vet_url(url, &self.settings().allow_private)
+    }
+
     /// Makes one attempt.
     pub async fn post(&self, request: &Request) -> Reply {
+        let ClientSettings { timeout, allow_private } = self.settings();
         // A host that is an address never comes to the resolver.
-        match vet_url(&request.endpoint.url, &self.settings.allow_private) {
+        match vet_url(&request.endpoint.url, &allow_private) {
             Ok(()) => {}
             Err(InvalidEndpoint::Refused(refused)) => return Reply::Refused(refused),
             Err(other) => return Reply::Unreachable(other.to_string()),
         }
-        match tokio::time::timeout(self.settings.timeout, self.send(request)).await {
+        match tokio::time::timeout(timeout, self.send(request)).await {
             Err(_) => Reply::TimedOut,
             Ok(Err(error)) if error.is_timeout() => Reply::TimedOut,
             Ok(Err(error)) => unreachable_because(&error),
@@ -75,8 +91,10 @@ impl Client {
 
     async fn send(&self, request: &Request) -> reqwest::Result<Response> {
         let id = request.id.to_string();
-        let timestamp = wall_clock().as_secs();
-        let signature = sign::signature(&request.endpoint.secrets, &id, timestamp, &request.body);
+        let now = wall_clock();
+        let timestamp = now.as_secs();
+        let secrets = request.endpoint.signing(now);
+        let signature = sign::signature(secrets, &id, timestamp, &request.body);
         self.http
             .post(request.endpoint.url.clone())
             .header(CONTENT_TYPE, "application/json")

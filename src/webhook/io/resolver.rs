@@ -1,22 +1,23 @@
 //! Names to addresses, of which only those that webhooks may reach come out.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
+use super::post::ClientSettings;
 use crate::webhook::address;
 
 /// The system's resolver behind the check of addresses. The client connects to what it returns and nothing else, so a name
 /// cannot be good when it is looked at and bad when it is used.
 pub struct VettedResolver {
-    pub allowed: Arc<[IpNet]>,
+    pub settings: Arc<RwLock<ClientSettings>>,
 }
 
 impl Resolve for VettedResolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let allowed = self.allowed.clone();
+        let allowed = self.settings.read().unwrap_or_else(PoisonError::into_inner).allow_private.clone();
         Box::pin(async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
             let vetted = vetted(found, &allowed)?;
@@ -58,10 +59,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_of_this_machine_is_refused() {
-        let resolver = VettedResolver { allowed: Arc::new([]) };
-        assert!(resolver.resolve("localhost".parse().unwrap()).await.is_err());
-        let resolver =
-            VettedResolver { allowed: Arc::new(["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]) };
+        let resolver = |allowed: &[&str]| {
+            let allow_private = allowed.iter().map(|net| net.parse().unwrap()).collect();
+            let settings = ClientSettings { timeout: std::time::Duration::from_secs(1), allow_private };
+            VettedResolver { settings: Arc::new(RwLock::new(settings)) }
+        };
+        assert!(resolver(&[]).resolve("localhost".parse().unwrap()).await.is_err());
+        let resolver = resolver(&["127.0.0.0/8", "::1/128"]);
         assert!(resolver.resolve("localhost".parse().unwrap()).await.unwrap().count() > 0);
     }
 }
