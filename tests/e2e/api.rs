@@ -7,31 +7,31 @@ use crate::rpc::Client;
 use crate::server::{Server, Site};
 
 /// A backend that has the key.
-struct Caller {
+pub struct Caller {
     http: reqwest::Client,
     base: String,
     key: String,
 }
 
 impl Caller {
-    fn new(server: &Server, site: &Site) -> Self {
+    pub fn new(server: &Server, site: &Site) -> Self {
         Self { http: reqwest::Client::new(), base: format!("http://{}", server.admin()), key: site.api_key() }
     }
 
-    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+    pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         self.http.request(method, format!("{}{path}", self.base)).bearer_auth(&self.key)
     }
 
-    fn post(&self, path: &str, body: &Value) -> reqwest::RequestBuilder {
+    pub fn post(&self, path: &str, body: &Value) -> reqwest::RequestBuilder {
         self.request(Method::POST, path).header(header::CONTENT_TYPE, "application/json").body(body.to_string())
     }
 
-    async fn get(&self, path: &str) -> Value {
+    pub async fn get(&self, path: &str) -> Value {
         succeed(self.request(Method::GET, path)).await
     }
 }
 
-async fn succeed(request: reqwest::RequestBuilder) -> Value {
+pub async fn succeed(request: reqwest::RequestBuilder) -> Value {
     let response = request.send().await.expect("an answer");
     let (status, text) = (response.status(), response.text().await.expect("a body"));
     assert!(status.is_success(), "{status}: {text}");
@@ -39,7 +39,7 @@ async fn succeed(request: reqwest::RequestBuilder) -> Value {
 }
 
 /// The status and code of a request that must fail, whose body must be a problem in full.
-async fn fail(request: reqwest::RequestBuilder) -> (u16, String) {
+pub async fn fail(request: reqwest::RequestBuilder) -> (u16, String) {
     let response = request.send().await.expect("an answer");
     let status = response.status();
     assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json", "{status}");

@@ -49,7 +49,7 @@ pub struct Backend {
 }
 
 struct Shared {
-    verifier: Webhook,
+    verifier: Mutex<Webhook>,
     inbox: Mutex<Inbox>,
     /// Counts the changes of the inbox.
     changed: watch::Sender<u64>,
@@ -71,7 +71,7 @@ impl Backend {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let shared = Arc::new(Shared {
-            verifier: Webhook::new(SECRET).expect("a well-formed secret"),
+            verifier: Mutex::new(Webhook::new(SECRET).expect("a well-formed secret")),
             inbox: Mutex::default(),
             changed: watch::Sender::new(0),
         });
@@ -89,6 +89,12 @@ impl Backend {
         SECRET
     }
 
+    /// Verifies with this secret from here on.
+    pub fn trust(&self, secret: &str) {
+        let verifier = Webhook::new(secret).expect("a well-formed secret");
+        *self.shared.verifier.lock().expect("no test panics with it in hand") = verifier;
+    }
+
     pub fn answer(&self, answer: Answer) {
         self.shared.inbox().answer = Some(answer);
     }
@@ -101,6 +107,15 @@ impl Backend {
     /// Waits until a request of this kind was made, however it was answered.
     pub async fn wait_for_attempt(&self, kind: &str) {
         self.wait(kind, |inbox| inbox.attempts.iter().any(|envelope| envelope.kind == kind)).await;
+    }
+
+    /// Waits until so many requests were made about a call, however they were answered.
+    pub async fn wait_for_attempts(&self, call: &str, count: usize) -> Vec<Envelope> {
+        let of_call = |inbox: &Inbox| -> Vec<Envelope> {
+            inbox.attempts.iter().filter(|envelope| envelope.call == call).cloned().collect()
+        };
+        self.wait("requests", |inbox| of_call(inbox).len() >= count).await;
+        of_call(&self.shared.inbox())
     }
 
     /// Waits for the call's terminal event and gives its whole stream, which was signed, in order and without a gap.
@@ -176,7 +191,8 @@ impl Shared {
 
     fn verify(&self, headers: &HeaderMap, body: &[u8]) -> Result<Envelope, String> {
         let shown = String::from_utf8_lossy(body);
-        self.verifier.verify(body, headers).map_err(|error| format!("{error}: {shown}"))?;
+        let verifier = self.verifier.lock().expect("no test panics with it in hand");
+        verifier.verify(body, headers).map_err(|error| format!("{error}: {shown}"))?;
         let envelope = parse(body).ok_or_else(|| format!("no envelope: {shown}"))?;
         match headers.get("webhook-id").map(|id| id.as_bytes()) {
             Some(id) if id == envelope.id.as_bytes() => Ok(envelope),

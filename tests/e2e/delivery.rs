@@ -7,10 +7,10 @@ use crate::backend::{Answer, Backend, names};
 use crate::rpc::Client;
 use crate::server::{Server, Site};
 
-const CANCELLED: [&str; 2] = ["onCallReceived", "onCallCancelled"];
+pub const CANCELLED: [&str; 2] = ["onCallReceived", "onCallCancelled"];
 
 /// alice calls someone and thinks better of it.
-async fn cancelled_call(server: &Server, site: &Site) -> String {
+pub async fn cancelled_call(server: &Server, site: &Site) -> String {
     let mut alice = Client::log_in(server, site, "alice").await;
     let placed = alice.ask("call", json!({"userIdList": ["bob"], "callMediaType": 0})).await;
     let call = placed["callId"].as_str().expect("a call id").to_owned();

@@ -13,6 +13,7 @@ mod operator;
 mod resume;
 mod rpc;
 mod server;
+mod webhooks;
 
 use std::time::Duration;
 
