@@ -2,7 +2,6 @@
 
 mod io;
 pub mod record;
-mod webhooks;
 
 use std::fs::OpenOptions;
 use std::net::{IpAddr, SocketAddr};
@@ -17,8 +16,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use self::io::{Doors, Service, Signals};
-use self::webhooks::Webhooks;
+use self::io::{Doors, Service, Signals, Webhooks};
 use crate::api::io::health::Readiness;
 use crate::base::{CallId, EventId, SessionId};
 use crate::call::{Call, Limits};
@@ -99,9 +97,8 @@ impl Node {
             health: health_in,
         };
         let writer = Writer::start(store.clone(), told)?;
-        let webhooks = webhooks::start(&config, &store, &writer, clock, &metrics)?;
-        let Webhooks { deliverer, endpoints, client } = webhooks;
-        let _ = delivery.set(deliverer.handle());
+        let webhooks = Webhooks::start(&config, &store, &writer, clock, &metrics)?;
+        let _ = delivery.set(webhooks.deliverer.handle());
 
         let state = State::new(settings(&config, plane.shards()));
         let drained = watch::Sender::new(false);
@@ -109,7 +106,7 @@ impl Node {
             plane: plane.clone(),
             desk: control.desk(),
             writer: writer.handle(),
-            delivery: deliverer.handle(),
+            delivery: webhooks.deliverer.handle(),
             store: store.clone(),
             clock,
             readiness: readiness.clone(),
@@ -119,8 +116,7 @@ impl Node {
         let (stop_control, stop) = oneshot::channel();
         let control_thread = spawn_control(state, clock, Ears { inputs, reports, stop }, outward)?;
         tokio::spawn(follow_health(ledger_health, control.clone()));
-        restore(&store, &control).await?;
-        endpoints.resume().await.context("what delivery had not finished cannot be read")?;
+        restore(&store, &control, &webhooks).await?;
 
         let doors = Doors {
             config: &config,
@@ -129,13 +125,11 @@ impl Node {
             control: &control,
             ledger: &store,
             registry: &registry,
-            endpoints: &endpoints,
-            webhooks: &client,
+            webhooks: &webhooks,
             readiness: &readiness,
             metrics: &metrics,
         };
-        announce(&public, &admin, &plane)?;
-        let servers = vec![serve(public, doors.public()), serve(admin, doors.admin())];
+        let servers = open(public, admin, &doors, &plane)?;
         readiness.set(true);
         let record = writer.handle();
         Ok(Self {
@@ -146,7 +140,7 @@ impl Node {
             stop_control,
             control_thread,
             plane,
-            deliverer,
+            deliverer: webhooks.deliverer,
             record,
             writer,
             drained,
@@ -389,7 +383,8 @@ async fn follow_health(mut health: watch::Receiver<Health>, control: Handle) {
 }
 
 /// Calls that were open when the node last stopped go on, or end when nobody comes back to them.
-async fn restore(store: &Store, control: &Handle) -> anyhow::Result<()> {
+async fn restore(store: &Store, control: &Handle, webhooks: &Webhooks) -> anyhow::Result<()> {
+    webhooks.endpoints.resume().await.context("what delivery had not finished cannot be read")?;
     for open in store.open_calls().context("the open calls cannot be read")? {
         let call: Call = match serde_json::from_slice(&open.snapshot) {
             Ok(call) => call,
@@ -417,6 +412,17 @@ fn serve(listener: TcpListener, routes: Router) -> tokio::task::JoinHandle<()> {
             tracing::error!(%error, "a listener failed");
         }
     })
+}
+
+/// Says where it listens, and serves there.
+fn open(
+    public: TcpListener,
+    admin: TcpListener,
+    doors: &Doors<'_>,
+    plane: &Plane,
+) -> anyhow::Result<Vec<tokio::task::JoinHandle<()>>> {
+    announce(&public, &admin, plane)?;
+    Ok(vec![serve(public, doors.public()), serve(admin, doors.admin())])
 }
 
 /// One line for programs on stdout, then some for people.

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use axum::Router;
 
+use super::Webhooks;
 use crate::api::io::Api;
 use crate::api::io::auth::ApiKey;
-use crate::api::io::endpoints::Endpoints;
 use crate::api::io::health::{Readiness, health, metrics};
 use crate::base::UserId;
 use crate::config::Config;
@@ -19,7 +19,6 @@ use crate::signal::io::registry::Registry;
 use crate::signal::io::ws::{self, Door};
 use crate::ticket::{Ticket, TicketKey};
 use crate::web;
-use crate::webhook::io::Client;
 
 /// The try-a-call page's tickets are good for a day.
 const TRY_TICKET_LIFETIME: Duration = Duration::from_secs(86_400);
@@ -34,9 +33,7 @@ pub struct Doors<'a> {
     pub registry: &'a Arc<Registry>,
     pub readiness: &'a Arc<Readiness>,
     pub metrics: &'a Metrics,
-    pub endpoints: &'a Arc<Endpoints>,
-    /// Vets the addresses of calls' own webhooks.
-    pub webhooks: &'a Client,
+    pub webhooks: &'a Webhooks,
 }
 
 impl Doors<'_> {
@@ -52,7 +49,7 @@ impl Doors<'_> {
             allowed_origins: http.allowed_origins.clone(),
             ice_servers: Vec::new(),
             metrics: self.metrics.clone(),
-            webhooks: self.webhooks.clone(),
+            webhooks: self.webhooks.client.clone(),
         });
         let pages = web::Pages { try_page: http.try_page, sdk_app_id: app.id, sign: signer(tickets, self.clock) };
         web::router(pages).merge(ws::router(door)).merge(health(self.readiness.clone()))
@@ -64,7 +61,7 @@ impl Doors<'_> {
             key: ApiKey::new(&self.secrets.api_key.0),
             control: self.control.clone(),
             ledger: self.ledger.clone(),
-            endpoints: self.endpoints.clone(),
+            endpoints: self.webhooks.endpoints.clone(),
         };
         metrics(self.metrics.clone()).merge(health(self.readiness.clone())).merge(crate::api::io::router(Arc::new(api)))
     }

@@ -4,7 +4,9 @@ mod doors;
 mod service;
 mod signals;
 pub mod stop;
+mod webhooks;
 
 pub use doors::Doors;
 pub use service::Service;
 pub use signals::Signals;
+pub use webhooks::Webhooks;

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::record::LedgerRecord;
 use crate::api::io::endpoints::{self, Configured, Endpoints};
 use crate::base::EndpointId;
 use crate::config::{self, Config};
 use crate::control::io::{Clock, entropy};
 use crate::ledger::io::{Store, Writer};
 use crate::metrics::{DeliveryResult, Metrics};
+use crate::node::record::LedgerRecord;
 use crate::webhook::book::{Book, MAX_MADE};
 use crate::webhook::dispatch;
 use crate::webhook::endpoint::Roster;
@@ -22,56 +22,58 @@ use crate::webhook::{Observation, Settings};
 const GONE_QUEUE: usize = MAX_MADE;
 
 /// The running parts.
-pub(super) struct Webhooks {
+pub struct Webhooks {
     pub deliverer: Deliverer,
     pub endpoints: Arc<Endpoints>,
     pub client: Client,
 }
 
-/// Begins with what the record holds from before.
-pub(super) fn start<T: Send + 'static>(
-    config: &Config,
-    store: &Arc<Store>,
-    writer: &Writer<T>,
-    clock: Clock,
-    metrics: &Metrics,
-) -> anyhow::Result<Webhooks> {
-    let Configured { endpoints, client, settings, rotation_overlap } = configured(&config.webhooks);
-    let (book, unread) = Book::new(endpoints, store.endpoints()?);
-    for endpoint in unread {
-        tracing::error!(%endpoint, "an endpoint of the record cannot be read and is left out");
+impl Webhooks {
+    /// Begins with what the record holds from before.
+    pub fn start<T: Send + 'static>(
+        config: &Config,
+        store: &Arc<Store>,
+        writer: &Writer<T>,
+        clock: Clock,
+        metrics: &Metrics,
+    ) -> anyhow::Result<Self> {
+        let Configured { endpoints, client, settings, rotation_overlap } = configured(&config.webhooks);
+        let (book, unread) = Book::new(endpoints, store.endpoints()?);
+        for endpoint in unread {
+            tracing::error!(%endpoint, "an endpoint of the record cannot be read and is left out");
+        }
+        let client = Client::new(client)?;
+        let mut seed = [0; 8];
+        seed.copy_from_slice(&entropy()[..8]);
+        let (gone_in, gone) = mpsc::channel(GONE_QUEUE);
+        let counted = metrics.clone();
+        let deliverer = Deliverer::start(Parts {
+            record: LedgerRecord { store: store.clone(), writer: writer.handle() },
+            endpoints: book.endpoints(),
+            settings,
+            client: client.clone(),
+            now: Box::new(move || clock.now()),
+            observe: Box::new(move |observation| observe(&counted, &gone_in, observation)),
+            runtime: tokio::runtime::Handle::current(),
+            seed: u64::from_be_bytes(seed),
+        })?;
+        let endpoints = Endpoints::new(endpoints::Parts {
+            book,
+            store: store.clone(),
+            changes: writer.handle().changes(),
+            delivery: deliverer.handle(),
+            client: client.clone(),
+            clock,
+            metrics: metrics.clone(),
+            rotation_overlap,
+        });
+        tokio::spawn(keep_gone(gone, endpoints.clone()));
+        Ok(Self { deliverer, endpoints, client })
     }
-    let client = Client::new(client)?;
-    let mut seed = [0; 8];
-    seed.copy_from_slice(&entropy()[..8]);
-    let (gone_in, gone) = mpsc::channel(GONE_QUEUE);
-    let counted = metrics.clone();
-    let deliverer = Deliverer::start(Parts {
-        record: LedgerRecord { store: store.clone(), writer: writer.handle() },
-        endpoints: book.endpoints(),
-        settings,
-        client: client.clone(),
-        now: Box::new(move || clock.now()),
-        observe: Box::new(move |observation| observe(&counted, &gone_in, observation)),
-        runtime: tokio::runtime::Handle::current(),
-        seed: u64::from_be_bytes(seed),
-    })?;
-    let endpoints = Endpoints::new(endpoints::Parts {
-        book,
-        store: store.clone(),
-        changes: writer.handle().changes(),
-        delivery: deliverer.handle(),
-        client: client.clone(),
-        clock,
-        metrics: metrics.clone(),
-        rotation_overlap,
-    });
-    tokio::spawn(keep_gone(gone, endpoints.clone()));
-    Ok(Webhooks { deliverer, endpoints, client })
 }
 
 /// What the configuration says; entries that cannot be used are left out and logged.
-pub(super) fn configured(webhooks: &config::Webhooks) -> Configured {
+pub fn configured(webhooks: &config::Webhooks) -> Configured {
     let roster = Roster::read(&webhooks.endpoints, &webhooks.allow_private);
     for (place, why) in &roster.refused {
         tracing::error!(place, %why, "an endpoint of webhooks.endpoints is left out");
