@@ -1,5 +1,6 @@
 //! The typed tree of the configuration. `config/default.toml` is its documentation and its defaults at once.
 
+mod ice;
 pub mod io;
 pub mod layer;
 mod text;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+pub use self::ice::{IceAccess, IceServer};
 use crate::event::EventKind;
 
 #[derive(Debug, Clone, Deserialize)]
@@ -21,6 +23,7 @@ pub struct Config {
     pub app: App,
     pub http: Http,
     pub media: Media,
+    pub ice: Ice,
     pub calls: Calls,
     pub drain: Drain,
     pub telemetry: Telemetry,
@@ -94,6 +97,13 @@ pub struct Media {
     /// With more speakers than audio slots, how many of the loudest are forwarded.
     #[serde(deserialize_with = "text::at_least_one")]
     pub loudest: usize,
+}
+
+/// The STUN and TURN servers that clients are told of.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ice {
+    pub servers: Vec<IceServer>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

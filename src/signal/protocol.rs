@@ -13,6 +13,7 @@ use crate::control::input::{MAX_GROUP_ID, MAX_RING, MAX_USER_DATA, MAX_USERS, Ta
 use crate::control::message::Closing;
 use crate::control::{CallBrief, MemberBrief, Message, Refusal, Reply, Request, RequestId, SlotBrief};
 use crate::event::{CallMediaType, RoomId};
+use crate::signal::ice::Granted;
 use crate::webhook::endpoint::OwnWebhook;
 
 /// The largest frame a client may send, in bytes.
@@ -350,7 +351,7 @@ pub fn result(id: &RequestId, result: &Value) -> String {
 }
 
 /// The result of `login`.
-pub fn log_in_result(session: SessionId, resume_token: &str, ice_servers: &[Value], calls: &[CallBrief]) -> Value {
+pub fn log_in_result(session: SessionId, resume_token: &str, ice_servers: &[Granted], calls: &[CallBrief]) -> Value {
     json!({
         "sessionId": session,
         "resumeToken": resume_token,

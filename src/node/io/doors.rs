@@ -15,8 +15,12 @@ use crate::config::io::Secrets;
 use crate::control::io::{Clock, Handle};
 use crate::ledger::io::Store;
 use crate::metrics::Metrics;
+use crate::signal::ice::IceServers;
+use crate::signal::io::door::Door;
 use crate::signal::io::registry::Registry;
-use crate::signal::io::ws::{self, Door};
+use crate::signal::io::resource::Floor;
+use crate::signal::io::{whep, whip, ws};
+use crate::signal::origin::Origins;
 use crate::ticket::{Ticket, TicketKey};
 use crate::web;
 
@@ -39,20 +43,22 @@ pub struct Doors<'a> {
 impl Doors<'_> {
     /// For clients.
     pub fn public(&self) -> Router {
-        let Config { app, http, .. } = self.config;
+        let Config { app, http, ice, .. } = self.config;
         let tickets = TicketKey::new(app.id, &self.secrets.app_secret.0, app.clock_skew);
         let door = Arc::new(Door {
             control: self.control.clone(),
             registry: self.registry.clone(),
             tickets: tickets.clone(),
             clock: self.clock,
-            allowed_origins: http.allowed_origins.clone(),
-            ice_servers: Vec::new(),
+            origins: Origins { allowed: http.allowed_origins.clone() },
+            ice_servers: IceServers(ice.servers.clone()),
             metrics: self.metrics.clone(),
             webhooks: self.webhooks.client.clone(),
         });
         let pages = web::Pages { try_page: http.try_page, sdk_app_id: app.id, sign: signer(tickets, self.clock) };
-        web::router(pages).merge(ws::router(door)).merge(health(self.readiness.clone()))
+        let floor = Floor::new(door.clone());
+        let media_over_http = whip::router(floor.clone()).merge(whep::router(floor));
+        web::router(pages).merge(ws::router(door)).merge(media_over_http).merge(health(self.readiness.clone()))
     }
 
     /// For operators and the backend.

@@ -1,4 +1,9 @@
 //! The door itself: sockets, and the registry of who is connected.
 
+pub mod door;
+pub mod http;
 pub mod registry;
+pub mod resource;
+pub mod whep;
+pub mod whip;
 pub mod ws;

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use dashmap::DashMap;
-use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::base::{SessionId, UserId};
 use crate::control::message::Closing;
 use crate::control::{CallBrief, ConnectionId, Message, Reply, RequestId};
+use crate::signal::ice::Granted;
 use crate::signal::outbox::Outbox;
 use crate::signal::protocol;
 use crate::signal::token::{Resume, TokenKey};
@@ -32,12 +32,14 @@ pub struct Arrival {
     pub socket: mpsc::Sender<Frame>,
     /// Where the client wants to go on, when it resumes.
     pub resume: Option<Resume>,
-    pub ice_servers: Vec<Value>,
+    pub ice_servers: Vec<Granted>,
 }
 
 /// The sessions that the doors hold.
 pub struct Registry {
     places: DashMap<SessionId, Place>,
+    /// Sessions without a WebSocket.
+    mailboxes: DashMap<SessionId, mpsc::Sender<Message>>,
     tokens: TokenKey,
     last_connection: AtomicU64,
 }
@@ -51,7 +53,7 @@ struct Place {
 
 impl Registry {
     pub fn new(tokens: TokenKey) -> Self {
-        Self { places: DashMap::new(), tokens, last_connection: AtomicU64::new(0) }
+        Self { places: DashMap::new(), mailboxes: DashMap::new(), tokens, last_connection: AtomicU64::new(0) }
     }
 
     pub fn next_connection(&self) -> ConnectionId {
@@ -74,6 +76,15 @@ impl Registry {
         place.arriving = Some(arrival);
     }
 
+    /// A session whose messages go to the other end of this queue, unread; those that find no place there are lost.
+    pub fn open_mailbox(&self, session: SessionId, mailbox: mpsc::Sender<Message>) {
+        self.mailboxes.insert(session, mailbox);
+    }
+
+    pub fn close_mailbox(&self, session: SessionId) {
+        self.mailboxes.remove(&session);
+    }
+
     /// The connection is gone; messages wait from here on. Others than the attached one change nothing.
     pub fn detach(&self, session: SessionId, connection: ConnectionId) {
         if let Some(mut place) = self.places.get_mut(&session)
@@ -85,6 +96,10 @@ impl Registry {
 
     /// Carries one of control's messages; they come in the order in which control gave them.
     pub fn deliver(&self, session: SessionId, message: &Message) {
+        if let Some(mailbox) = self.mailboxes.get(&session) {
+            let _ = mailbox.try_send(message.clone());
+            return;
+        }
         match message {
             Message::Close { reason } => self.close(session, *reason),
             Message::Reply { request, result: Ok(Reply::LoggedIn { calls }) } => self.attach(session, request, calls),
@@ -167,6 +182,8 @@ impl Place {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
     use crate::event::Event;
 

@@ -6,23 +6,22 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::State;
 use axum::extract::ws::{CloseFrame, Message as WsMessage, WebSocket, WebSocketUpgrade};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::registry::{Arrival, Frame, Registry, SOCKET_QUEUE};
+use super::door::{Door, grant};
+use super::registry::{Arrival, Frame, SOCKET_QUEUE};
 use crate::base::{SessionId, UserId};
-use crate::control::io::{Clock, Handle, Stopped, entropy};
-use crate::control::{ConnectionId, Grant, Input, LogIn, Refusal, Renewal, Request, RequestId};
+use crate::control::io::{Stopped, entropy};
+use crate::control::{ConnectionId, Input, LogIn, Refusal, Renewal, Request, RequestId};
 use crate::event::ErrorCode;
-use crate::metrics::Metrics;
 use crate::signal::protocol::{self, Body, Incoming, LogInParams, MAX_FRAME, Malformed};
 use crate::signal::rate::{Allowance, Verdict};
-use crate::ticket::{MapKey, Privileges, Ticket, TicketKey};
-use crate::webhook::io::Client;
+use crate::ticket::Ticket;
 
 /// Time a client has for its log-in.
 const LOG_IN_WITHIN: Duration = Duration::from_secs(10);
@@ -32,20 +31,6 @@ const PING_EVERY: Duration = Duration::from_secs(4);
 const SILENT_AFTER: Duration = Duration::from_secs(10);
 /// Time for one frame to leave; a socket stuck longer is dead.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
-
-/// What the door needs.
-pub struct Door {
-    pub control: Handle,
-    pub registry: Arc<Registry>,
-    pub tickets: TicketKey,
-    pub clock: Clock,
-    /// Web origins that may connect besides this server's own; `"*"`: any.
-    pub allowed_origins: Vec<String>,
-    pub ice_servers: Vec<Value>,
-    pub metrics: Metrics,
-    /// Vets the addresses of calls' own webhooks.
-    pub webhooks: Client,
-}
 
 pub fn router(door: Arc<Door>) -> Router {
     Router::new().route("/v1/ws", get(upgrade)).with_state(door)
@@ -59,19 +44,6 @@ async fn upgrade(State(door): State<Arc<Door>>, headers: HeaderMap, upgrade: Web
         .max_message_size(MAX_FRAME)
         .max_frame_size(MAX_FRAME)
         .on_upgrade(move |socket| async move { Connection::new(door).serve(socket).await })
-}
-
-impl Door {
-    /// Browsers name the page's origin; a page of another site has no business here unless it is allowed (RFC 6455, section 10.2).
-    fn allows_origin(&self, headers: &HeaderMap) -> bool {
-        let Some(origin) = headers.get(header::ORIGIN) else { return true };
-        let Ok(origin) = origin.to_str() else { return false };
-        if self.allowed_origins.iter().any(|allowed| allowed == "*" || allowed == origin) {
-            return true;
-        }
-        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-        origin.split_once("://").map(|(_, rest)| rest) == host
-    }
 }
 
 /// One socket's state.
@@ -232,7 +204,7 @@ impl Connection {
             connection: self.id,
             socket: self.outgoing.take().expect("only the first log-in comes here"),
             resume,
-            ice_servers: self.door.ice_servers.clone(),
+            ice_servers: self.door.ice_servers.grant(&user, self.door.clock.now()),
         };
         self.door.registry.arrive(session, arrival);
         self.session = Some((session, user.clone()));
@@ -258,22 +230,6 @@ impl Connection {
 
     fn close(&mut self, code: u16, reason: &'static str) {
         self.answers.push(Frame::Close { code, reason });
-    }
-}
-
-/// What a PrivateMapKey's bits mean here.
-fn grant(key: MapKey) -> Grant {
-    let may = |privilege| key.privileges.contains(privilege);
-    Grant {
-        create: may(Privileges::CREATE_ROOM),
-        enter: may(Privileges::ENTER_ROOM),
-        send_audio: may(Privileges::SEND_AUDIO),
-        receive_audio: may(Privileges::RECEIVE_AUDIO),
-        send_video: may(Privileges::SEND_VIDEO),
-        receive_video: may(Privileges::RECEIVE_VIDEO),
-        send_screen: may(Privileges::SEND_SECOND_STREAM),
-        receive_screen: may(Privileges::RECEIVE_SECOND_STREAM),
-        room: key.room,
     }
 }
 

@@ -1,0 +1,52 @@
+//! What every client's door has of the server: control, the registry of sessions, and who may come in.
+
+use std::sync::Arc;
+
+use axum::http::{HeaderMap, header};
+
+use super::registry::Registry;
+use crate::control::Grant;
+use crate::control::io::{Clock, Handle};
+use crate::metrics::Metrics;
+use crate::signal::ice::IceServers;
+use crate::signal::origin::Origins;
+use crate::ticket::{MapKey, Privileges, TicketKey};
+use crate::webhook::io::Client;
+
+/// What a door needs.
+pub struct Door {
+    pub control: Handle,
+    pub registry: Arc<Registry>,
+    pub tickets: TicketKey,
+    pub clock: Clock,
+    pub origins: Origins,
+    pub ice_servers: IceServers,
+    pub metrics: Metrics,
+    /// Vets the addresses of calls' own webhooks.
+    pub webhooks: Client,
+}
+
+impl Door {
+    /// A page of another site has no business here unless it is allowed (RFC 6455, section 10.2).
+    pub fn allows_origin(&self, headers: &HeaderMap) -> bool {
+        let Some(origin) = headers.get(header::ORIGIN) else { return true };
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        origin.to_str().is_ok_and(|origin| self.origins.allows(origin, host))
+    }
+}
+
+/// What a PrivateMapKey's bits mean here.
+pub fn grant(key: MapKey) -> Grant {
+    let may = |privilege| key.privileges.contains(privilege);
+    Grant {
+        create: may(Privileges::CREATE_ROOM),
+        enter: may(Privileges::ENTER_ROOM),
+        send_audio: may(Privileges::SEND_AUDIO),
+        receive_audio: may(Privileges::RECEIVE_AUDIO),
+        send_video: may(Privileges::SEND_VIDEO),
+        receive_video: may(Privileges::RECEIVE_VIDEO),
+        send_screen: may(Privileges::SEND_SECOND_STREAM),
+        receive_screen: may(Privileges::RECEIVE_SECOND_STREAM),
+        room: key.room,
+    }
+}
