@@ -155,7 +155,8 @@ mod tests {
 
     #[test]
     fn a_publisher_sends_a_microphone_a_camera_and_a_screen() {
-        let table: &[(&[&str], &[(&str, Source)])] = &[
+        type Case<'a> = (&'a [&'a str], &'a [(&'a str, Source)]);
+        let table: &[Case<'_>] = &[
             (&["audio sendonly", "video sendonly"], &[("0", Source::Microphone), ("1", Source::Camera)]),
             (&["video sendrecv"], &[("0", Source::Camera)]),
             (&["video sendonly", "video sendonly"], &[("0", Source::Camera), ("1", Source::Screen)]),
