@@ -336,8 +336,12 @@ impl Call {
                 self.resume(&member, now);
                 return Ok(());
             }
-            Some(Party { state: State::Calling(_), .. }) => {
-                return Err(Refusal::state("the caller waits for an answer"));
+            Some(Party { state: State::Calling(seat), .. }) => {
+                if seat.link == Link::Up || seat.session == member.session {
+                    return Err(Refusal::state("the caller waits for an answer"));
+                }
+                self.resume(&member, now);
+                return Ok(());
             }
             _ => {}
         }

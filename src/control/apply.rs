@@ -172,12 +172,14 @@ impl State {
         let members: Vec<UserId> = call.members().map(|party| party.user.clone()).collect();
         let key = self.adopt(*call);
         let room = self.calls.get_mut(&self.keys[&key]).expect("just adopted");
-        for user in members {
+        for user in &members {
             // What its client may not send is known when it comes back.
-            let silenced = room.call.sanctions().muted(&user);
-            room.members.insert(user, Member { silenced, signal_lost: true, ..Member::default() });
+            let silenced = room.call.sanctions().muted(user);
+            room.members.insert(user.clone(), Member { silenced, signal_lost: true, ..Member::default() });
         }
         self.flush(id);
+        // Nothing arrives from anyone yet.
+        members.iter().for_each(|user| self.media_changed(id, user, now));
     }
 
     /// Takes a new call into the books; its shard is the one with the fewest calls.

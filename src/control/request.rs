@@ -104,9 +104,12 @@ impl State {
         Ok(Some(Reply::Entered { call: id, room: room.call.room().clone(), members: member_briefs(room) }))
     }
 
-    /// A device that takes part leaves or cancels, a ringing one declines.
+    /// A device that takes part leaves or cancels, a ringing one declines; for a device that is gone another one of the user speaks.
     fn hang_up(&mut self, id: CallId, member: &call::Member, now: Timestamp) -> Outcome {
-        self.check_seat(id, member)?;
+        let holder = self.calls.get(&id).and_then(|room| room.call.session_of(&member.user));
+        if holder.is_none_or(|holder| self.sessions.contains_key(&holder)) {
+            self.check_seat(id, member)?;
+        }
         self.done(id, now, |call, now| call.hang_up(&member.user, now))
     }
 
@@ -139,7 +142,7 @@ impl State {
         if self.presence.call(&member.user).is_some_and(|busy| busy != id) {
             return Err(Refusal::state("this user is in another call"));
         }
-        let takes_over = room.members.contains_key(&member.user);
+        let takes_over = room.call.session_of(&member.user).is_some();
         let result = self.with_call(id, moment.now, |room, now| Some(room.call.join(member.clone(), now)));
         result.ok_or_else(no_such_call)??;
         if takes_over {
@@ -206,6 +209,7 @@ impl State {
             if holder.is_some_and(|holder| self.sessions.contains_key(&holder)) {
                 return Err(Refusal::state("this user takes part on another device"));
             }
+            self.check_enter(member.session, room.call.room())?;
             self.with_call(id, now, |room, now| room.call.resume(&member, now));
             self.taken_over(id, &member.user, now);
         }

@@ -1,12 +1,13 @@
-//! Control under random users: rings, races, drops, resumes, second log-ins, expiry, crashes; the contract's rules hold throughout.
+//! Control under random users, backends and disks: rings, races, drops, resumes, second log-ins, expiry, keys to rooms, orders of the server,
+//! crashes; the contract's rules hold throughout.
 
 use std::time::Duration;
 
-use callisto::base::{CallId, PeerId, SessionId, Source, UserId};
+use callisto::base::{CallId, PeerId, Quality, RoomKey, SessionId, Source, UserId, Volume};
 use callisto::control::input::Target;
-use callisto::control::{Input, Message, Request};
+use callisto::control::{CallQuery, Grant, Input, Message, Operation, Order, Placement, Renewal, Request, RequestId};
 use callisto::event::{CallMediaType, RoomId};
-use callisto::media::{Connection, Report};
+use callisto::media::{Connection, Direction, OfferError, PeerQuality, Report};
 
 use crate::for_each_seed;
 use crate::world::{Device, World, settings};
@@ -69,6 +70,15 @@ impl World {
     }
 
     fn any_report(&mut self) -> Option<Report> {
+        if self.random.chance(20)
+            && let Some((peer, request)) = self.offers.pop()
+        {
+            let result = if self.random.chance(80) { Ok("sdp".to_owned()) } else { Err(OfferError::Full) };
+            return Some(Report::Answered { peer, request, result });
+        }
+        if self.random.chance(20) {
+            return self.any_telemetry();
+        }
         let peers = self.peers.clone();
         let peer: PeerId = *self.random.pick(&peers)?;
         let flowing = self.random.chance(70);
@@ -84,43 +94,129 @@ impl World {
         })
     }
 
-    fn step(&mut self, group_calls: bool, crashes: bool) {
+    /// Volumes and qualities of a room, of some that are in it and of others.
+    fn any_telemetry(&mut self) -> Option<Report> {
+        let mut rooms: Vec<RoomKey> = self.state.calls().map(|room| room.key).collect();
+        rooms.sort();
+        let room = *self.random.pick(&rooms)?;
+        let mut peers = self.peers.clone();
+        peers.retain(|_| self.random.chance(60));
+        if self.random.chance(50) {
+            let mut volume = || Volume::from_audio_level(self.random.below(128) as u8);
+            return Some(Report::Volumes { room, volumes: peers.into_iter().map(|peer| (peer, volume())).collect() });
+        }
+        let mut quality = || {
+            let level = if self.random.chance(50) { Quality::Good } else { Quality::Bad };
+            PeerQuality { level, up: Direction::default(), down: Direction::default() }
+        };
+        Some(Report::Quality { room, peers: peers.into_iter().map(|peer| (peer, quality())).collect() })
+    }
+
+    /// What a backend or an operator might ask, sensible or not.
+    fn any_operation(&mut self) -> Operation {
+        let (call, user) = (self.any_call(), self.any_user());
+        let order = match self.random.below(10) {
+            0 => return Operation::ListCalls(CallQuery { user: Some(user), limit: 3, ..CallQuery::default() }),
+            1 => return Operation::ReadCall { call },
+            2 => return Operation::ReadUser { user },
+            3 | 4 => {
+                return Operation::Place(Placement {
+                    caller: user,
+                    users: self.users(3),
+                    media_type: CallMediaType::Voice,
+                    room: None,
+                    group_id: String::new(),
+                    timeout: Some(Duration::from_secs(self.random.below(60) + 1)),
+                    user_data: String::new(),
+                });
+            }
+            5 => Order::Dismiss,
+            6 | 7 => {
+                let ban = self.random.chance(60).then(|| Duration::from_secs(self.random.below(100) + 1));
+                Order::Kick { user, ban }
+            }
+            _ => {
+                let source = if self.random.chance(50) { Source::Microphone } else { Source::Camera };
+                Order::Mute { user, source, muted: self.random.chance(60) }
+            }
+        };
+        Operation::Order { call, order }
+    }
+
+    /// Some log in with a key to one room, and to some of what one does there.
+    fn any_grant(&mut self) -> Option<Grant> {
+        self.random.chance(15).then(|| Grant {
+            room: RoomId::Str(format!("r{}", self.random.below(3))),
+            create: self.random.chance(50),
+            enter: self.random.chance(80),
+            send_audio: self.random.chance(50),
+            receive_audio: true,
+            send_video: self.random.chance(50),
+            receive_video: true,
+            send_screen: self.random.chance(50),
+            receive_screen: true,
+        })
+    }
+
+    fn comes(&mut self, user: &UserId, session: Option<SessionId>) {
+        self.grant = self.any_grant();
+        self.log_in(user, session);
+    }
+
+    fn comes_back(&mut self) {
+        let gone = self.devices.iter().filter(|device| device.connection.is_none());
+        let away: Vec<(UserId, SessionId)> = gone.map(|device| (device.user.clone(), device.session)).collect();
+        if let Some((user, session)) = self.random.pick(&away).cloned() {
+            self.comes(&user, Some(session));
+        }
+    }
+
+    fn drops(&mut self) {
+        if let Some(device) = self.any_device() {
+            let connection = device.connection.expect("picked for it");
+            self.devices.iter_mut().find(|other| other.session == device.session).expect("known").connection = None;
+            self.apply(Input::Dropped { session: device.session, connection });
+        }
+    }
+
+    fn renews(&mut self) {
+        if let Some(Device { session, .. }) = self.any_device() {
+            let (expires, request) = (self.now + self.lifetime(), RequestId(self.number().into()));
+            let grant = self.any_grant();
+            self.apply(Input::Renewed(Renewal { session, request, expires, grant }));
+        }
+    }
+
+    fn step(&mut self, wild: Wild) {
         match self.random.below(100) {
             0..=9 => {
                 let user = self.any_user();
-                self.log_in(&user, None);
+                self.comes(&user, None);
             }
-            10..=13 => {
-                let away: Vec<(UserId, SessionId)> = self
-                    .devices
-                    .iter()
-                    .filter(|d| d.connection.is_none())
-                    .map(|d| (d.user.clone(), d.session))
-                    .collect();
-                if let Some((user, session)) = self.random.pick(&away).cloned() {
-                    self.log_in(&user, Some(session));
-                }
-            }
-            14..=18 => {
+            10..=13 => self.comes_back(),
+            14..=18 => self.drops(),
+            19..=62 => {
                 if let Some(device) = self.any_device() {
-                    let connection = device.connection.expect("picked for it");
-                    self.devices.iter_mut().find(|d| d.session == device.session).expect("known").connection = None;
-                    self.apply(Input::Dropped { session: device.session, connection });
-                }
-            }
-            19..=68 => {
-                if let Some(device) = self.any_device() {
-                    let body = self.any_request(group_calls);
+                    let body = self.any_request(wild.groups);
                     self.request(&device, body);
                 }
             }
-            69..=83 => {
+            63..=80 => {
                 if let Some(report) = self.any_report() {
                     self.apply(Input::Media(report));
                 }
             }
-            84 if crashes => self.crash(),
-            84..=97 => {
+            81..=85 if wild.operations => {
+                let operation = self.any_operation();
+                let _ = self.operate(operation);
+            }
+            86 => self.renews(),
+            87 if wild.crashes => self.crash(),
+            88 if wild.crashes => {
+                self.writable = !self.writable;
+                self.apply(Input::LedgerHealth { writable: self.writable });
+            }
+            81..=97 => {
                 let span = Duration::from_millis(self.random.below(9_000));
                 self.pass(span);
             }
@@ -132,13 +228,22 @@ impl World {
     }
 }
 
-fn run(seed: u64, sessions_per_user: usize, group_calls: bool, crashes: bool) {
-    let mut world = World::new(seed, settings(sessions_per_user, 5));
+/// What a run may hold.
+#[derive(Clone, Copy)]
+struct Wild {
+    sessions_per_user: usize,
+    groups: bool,
+    operations: bool,
+    crashes: bool,
+}
+
+fn run(seed: u64, wild: Wild) {
+    let mut world = World::new(seed, settings(wild.sessions_per_user, 5));
     for n in 0..USERS {
         world.log_in(&user(n), None);
     }
     for _ in 0..STEPS {
-        world.step(group_calls, crashes);
+        world.step(wild);
     }
     // Everyone goes away for good.
     for device in world.devices.clone() {
@@ -156,28 +261,38 @@ fn run(seed: u64, sessions_per_user: usize, group_calls: bool, crashes: bool) {
 
 #[test]
 fn calls_between_two_keep_the_contract() {
-    for_each_seed(2000, |seed| run(seed, 1, false, false));
+    let wild = Wild { sessions_per_user: 1, groups: false, operations: false, crashes: false };
+    for_each_seed(2000, |seed| run(seed, wild));
 }
 
 #[test]
 fn group_calls_with_several_devices_keep_the_contract() {
-    for_each_seed(2000, |seed| run(seed, 3, true, false));
+    let wild = Wild { sessions_per_user: 3, groups: true, operations: false, crashes: false };
+    for_each_seed(2000, |seed| run(seed, wild));
+}
+
+#[test]
+fn calls_keep_the_contract_whatever_the_server_orders() {
+    let wild = Wild { sessions_per_user: 2, groups: true, operations: true, crashes: false };
+    for_each_seed(2000, |seed| run(seed, wild));
 }
 
 #[test]
 fn calls_keep_the_contract_across_crashes() {
-    for_each_seed(2000, |seed| run(seed, 2, true, true));
+    let wild = Wild { sessions_per_user: 2, groups: true, operations: true, crashes: true };
+    for_each_seed(3000, |seed| run(seed, wild));
 }
 
 #[test]
 fn a_draining_node_takes_no_calls_and_says_when_the_last_is_over() {
+    let wild = Wild { sessions_per_user: 2, groups: true, operations: true, crashes: false };
     for_each_seed(500, |seed| {
         let mut world = World::new(seed, settings(2, 5));
         for n in 0..USERS {
             world.log_in(&user(n), None);
         }
         for _ in 0..STEPS / 2 {
-            world.step(true, false);
+            world.step(wild);
         }
         let open = world.state.calls().count();
         let turn = world.apply(Input::Drain { within: Duration::from_secs(3) });
@@ -186,7 +301,7 @@ fn a_draining_node_takes_no_calls_and_says_when_the_last_is_over() {
         assert_eq!(told, world.state.session_count(), "every session is told once");
         for _ in 0..STEPS / 2 {
             let open = world.state.calls().count();
-            world.step(true, false);
+            world.step(wild);
             assert!(world.state.calls().count() <= open, "a call was taken on");
         }
         assert!(!world.state.takes_calls());

@@ -1,7 +1,6 @@
 //! The contract's table "what happens when", row by row: for each party the exact events in order, and what the backend is told.
 
-use std::time::Duration;
-
+use callisto::base::Source;
 use callisto::control::input::{Restored, Target};
 use callisto::control::{Input, Reply, Request};
 use callisto::event::{CallMediaType, Event, EventKind, RoomId};
@@ -262,51 +261,186 @@ fn the_media_type_changes_in_a_call_between_two_only() {
 }
 
 #[test]
-fn an_answer_on_one_device_silences_the_others() {
-    let mut story = Story::with_sessions(&["alice", "bob", "bob"], 2);
-    story.calls("alice", &["bob"], "");
-    assert_eq!(story.events("bob"), ["onCallReceived alice"]);
-    assert_eq!(story.events("bob#2"), ["onCallReceived alice"]);
-    let second = story.nth_device("bob", 1);
-    let call = story.call.unwrap();
-    story.request_of(&second, Request::Accept { call }).unwrap();
-    assert_eq!(story.events("bob"), ["onCallCancelled alice"]);
-    assert_eq!(story.events("bob#2"), ["onCallBegin Called", "onUserJoin alice"]);
+fn a_caller_who_cancels_a_group_tells_every_callee() {
+    let mut story = Story::of(&["alice", "bob", "carol"]);
+    story.calls("alice", &["bob", "carol"], "");
+    story.hangs_up("alice");
+    assert_eq!(story.events("alice"), ["onCallCancelled alice"]);
+    for callee in ["bob", "carol"] {
+        assert_eq!(story.events(callee), ["onCallReceived alice", "onCallCancelled alice"]);
+    }
+    assert_eq!(story.stream(), ["onCallReceived", "onCallCancelled cancelled"]);
 }
 
 #[test]
-fn a_rejection_on_one_device_silences_the_others() {
-    let mut story = Story::with_sessions(&["alice", "bob", "bob"], 2);
-    story.calls("alice", &["bob"], "");
-    story.rejects("bob");
-    assert_eq!(story.events("bob"), ["onCallReceived alice", "onCallCancelled alice"]);
-    assert_eq!(story.events("bob#2"), ["onCallReceived alice", "onCallCancelled alice"]);
+fn a_silent_callee_of_a_group_is_missed_by_everyone_and_the_call_goes_on() {
+    let mut story = Story::of(&["alice", "bob", "carol"]);
+    story.calls("alice", &["bob", "carol"], "");
+    story.accepts("bob");
+    story.told.clear();
+    story.facts.clear();
+    story.passes(SECOND * 30);
+    assert_eq!(story.events("alice"), ["onUserNoResponse carol"]);
+    assert_eq!(story.events("bob"), ["onUserNoResponse carol"]);
+    assert_eq!(story.events("carol"), ["onCallCancelled alice"]);
+    assert_eq!(story.stream(), ["onUserNoResponse carol"]);
+    assert_eq!(story.world.state.calls().count(), 1);
 }
 
 #[test]
-fn a_second_log_in_kicks_the_first_and_may_take_its_call_over() {
+fn a_busy_callee_of_a_group_is_missed_by_everyone_else_and_hears_nothing() {
+    let mut story = Story::of(&["alice", "bob", "carol", "dave", "eve"]);
+    story.calls("dave", &["eve"], "");
+    story.told.clear();
+    story.facts.clear();
+    let call = story.places("alice", &["bob", "eve", "carol"], "group", RoomId::Int(8));
+    assert_eq!(story.events("alice"), ["onUserLineBusy eve"]);
+    for callee in ["bob", "carol"] {
+        assert_eq!(story.events(callee), ["onCallReceived alice", "onUserLineBusy eve"]);
+    }
+    assert!(story.events("eve").is_empty() && story.events("dave").is_empty());
+    assert_eq!(story.stream(), ["onCallReceived", "onUserLineBusy eve"]);
+    story.asks("bob", Request::Accept { call }).unwrap();
+    story.asks("bob", Request::Invite { call, users: vec!["dave".parse().unwrap()], timeout: None }).unwrap();
+    assert_eq!(
+        story.events("alice"),
+        ["onUserJoin bob", "onCallBegin Caller", "onUserInviting dave", "onUserLineBusy dave"]
+    );
+    assert!(story.events("dave").is_empty());
+}
+
+#[test]
+fn a_group_of_which_everyone_is_busy_is_over_at_once() {
+    let mut story = Story::of(&["alice", "bob", "carol"]);
+    story.calls("bob", &["carol"], "");
+    story.told.clear();
+    story.facts.clear();
+    story.places("alice", &["bob", "carol"], "", RoomId::Int(8));
+    assert_eq!(story.events("alice"), ["onUserLineBusy bob", "onUserLineBusy carol", "onCallCancelled alice"]);
+    assert!(story.told.is_empty(), "{:?}", story.told);
+    assert_eq!(
+        story.stream(),
+        ["onCallReceived", "onUserLineBusy bob", "onUserLineBusy carol", "onCallCancelled lineBusy"]
+    );
+}
+
+#[test]
+fn a_group_of_one_goes_on_while_anyone_rings_and_ends_with_the_ringing() {
+    let mut story = Story::of(&["alice", "bob", "carol"]);
+    story.calls("alice", &["bob", "carol"], "");
+    story.accepts("bob");
+    story.told.clear();
+    story.facts.clear();
+    story.passes(SECOND * 10);
+    story.hangs_up("bob");
+    assert_eq!(story.events("bob"), ["onCallEnd Called 10"]);
+    assert_eq!(story.events("alice"), ["onUserLeave bob"]);
+    assert!(story.events("carol").is_empty());
+    story.passes(SECOND * 20);
+    assert_eq!(story.events("alice"), ["onUserNoResponse carol", "onCallEnd Caller 30"]);
+    assert_eq!(story.events("carol"), ["onCallCancelled alice"]);
+    assert_eq!(
+        story.stream(),
+        ["onUserLeave bob", "onUserNoResponse carol", "onUserLeave alice", "onCallEnd noResponse"]
+    );
+}
+
+#[test]
+fn who_left_a_group_may_come_back_and_is_counted_anew() {
+    let mut story = Story::of(&["alice", "bob", "carol"]);
+    let call = story.calls("alice", &["bob", "carol"], "");
+    story.accepts("bob");
+    story.accepts("carol");
+    story.passes(SECOND * 10);
+    story.hangs_up("bob");
+    story.told.clear();
+    story.facts.clear();
+    story.passes(SECOND * 10);
+    story.asks("bob", Request::Join { target: Target::Call(call), media_type: CallMediaType::Video }).unwrap();
+    assert_eq!(story.events("bob"), ["onCallBegin Called", "onUserJoin alice", "onUserJoin carol"]);
+    assert_eq!(story.events("alice"), ["onUserJoin bob"]);
+    story.passes(SECOND * 5);
+    story.hangs_up("bob");
+    assert_eq!(story.events("bob"), ["onCallEnd Called 5"], "a leaver's time counts from their own begin");
+    story.hangs_up("carol");
+    assert_eq!(story.events("alice"), ["onUserLeave bob", "onUserLeave carol", "onCallEnd Caller 25"]);
+    let visits = story.last_fact()["participants"].as_array().unwrap().clone();
+    let of_bob: Vec<u64> = visits
+        .iter()
+        .filter(|visit| visit["userId"] == "bob")
+        .map(|visit| visit["totalTime"].as_u64().unwrap())
+        .collect();
+    assert_eq!(of_bob, [10, 5]);
+}
+
+#[test]
+fn a_join_by_call_id_answers_for_one_who_is_rung() {
     let mut story = Story::of(&["alice", "bob"]);
     let call = story.calls("alice", &["bob"], "");
-    story.accepts("bob");
-    story.told.clear();
-    story.logs_in("bob");
-    assert_eq!(story.events("bob"), ["onKickedOffline"]);
     story.asks("bob", Request::Join { target: Target::Call(call), media_type: CallMediaType::Video }).unwrap();
-    assert_eq!(story.events("bob"), ["onCallBegin Called", "onUserJoin alice"]);
-    story.passes(SECOND * 60);
-    assert!(story.events("alice").is_empty(), "the call goes on");
+    assert_eq!(story.events("alice"), ["onUserJoin bob", "onCallBegin Caller"]);
+    assert_eq!(story.events("bob"), ["onCallReceived alice", "onCallBegin Called", "onUserJoin alice"]);
 }
 
 #[test]
-fn a_call_that_the_second_log_in_leaves_alone_ends_for_the_user() {
+fn the_refusal_of_a_switch_has_the_number_of_the_media_type_that_was_wanted() {
+    for (group, began, to, number) in [
+        ("g", true, CallMediaType::Voice, 60001),
+        ("g", true, CallMediaType::Video, 60002),
+        ("", false, CallMediaType::Voice, 60001),
+        ("", false, CallMediaType::Video, 60002),
+        ("", true, CallMediaType::Video, -1204),
+    ] {
+        let mut story = Story::of(&["alice", "bob", "carol"]);
+        let call = story.calls("alice", &["bob"], group);
+        if began {
+            story.accepts("bob");
+        }
+        story.told.clear();
+        let switch = Request::SwitchMediaType { call, to };
+        assert_eq!(story.asks("alice", switch.clone()).unwrap_err().code.number(), number, "{group} {began} {to:?}");
+        assert_eq!(story.asks("carol", switch).unwrap_err().code.number().abs() / 10_000, 6, "a stranger");
+        assert!(story.told.is_empty(), "{:?}", story.told);
+    }
+}
+
+#[test]
+fn silent_media_is_down_is_held_for_and_leaves_as_offline() {
     let mut story = Story::of(&["alice", "bob"]);
     story.calls("alice", &["bob"], "");
     story.accepts("bob");
+    let peer = story.sends_media("bob");
     story.told.clear();
-    story.world.log_in(&"bob".parse().unwrap(), None);
+    story.facts.clear();
+    story.input(Input::Media(Report::Connection { peer, state: Connection::Silent }));
+    assert_eq!(story.quality_of("alice", "bob"), ["Down"]);
+    story.input(Input::Media(Report::Connection { peer, state: Connection::Connected }));
+    assert_eq!(story.quality_of("alice", "bob"), ["Unknown"], "back, and not judged yet");
+    story.passes(SECOND * 60);
+    assert!(story.events("alice").is_empty(), "came back in time");
+    story.input(Input::Media(Report::Connection { peer, state: Connection::Silent }));
+    for source in [Source::Camera, Source::Microphone] {
+        story.input(Input::Media(Report::Flowing { peer, source, flowing: false }));
+    }
     story.passes(SECOND * 20);
-    assert_eq!(story.events("alice"), ["onUserLeave bob", "onCallEnd Caller 20"]);
-    assert_eq!(story.stream().last().unwrap(), "onCallEnd kicked");
+    assert_eq!(
+        story.events("alice"),
+        ["onUserVideoAvailable bob false", "onUserAudioAvailable bob false", "onUserLeave bob", "onCallEnd Caller 80"]
+    );
+    assert_eq!(story.stream().last().unwrap(), "onCallEnd offline");
+}
+
+#[test]
+fn a_lost_caller_who_waits_is_held_for_and_then_cancels() {
+    let mut story = Story::of(&["alice", "bob"]);
+    story.calls("alice", &["bob"], "");
+    story.told.clear();
+    story.drops("alice");
+    story.passes(SECOND * 19);
+    assert!(story.told.is_empty());
+    story.passes(SECOND);
+    assert_eq!(story.events("bob"), ["onCallCancelled alice"]);
+    assert_eq!(story.stream(), ["onCallReceived", "onCallCancelled offline"]);
 }
 
 #[test]
@@ -347,30 +481,6 @@ fn only_a_client_whose_media_failed_is_told_of_an_error() {
         let told = story.events(name);
         assert_eq!(told.iter().filter(|event| *event == "onError").count(), errors, "{name}: {told:?}");
     }
-}
-
-#[test]
-fn a_user_who_comes_back_in_time_stays_in_the_call() {
-    let mut story = Story::of(&["alice", "bob"]);
-    story.calls("alice", &["bob"], "");
-    story.accepts("bob");
-    let session = story.device("bob").session;
-    story.drops("bob");
-    story.passes(SECOND * 10);
-    story.world.log_in(&"bob".parse().unwrap(), Some(session));
-    story.told.clear();
-    story.passes(SECOND * 60);
-    assert!(story.events("alice").is_empty() && story.events("bob").is_empty());
-}
-
-#[test]
-fn an_expired_ticket_is_told_and_closes_the_session_after_the_grace() {
-    let mut story = Story::of(&["alice"]);
-    story.passes(Duration::from_secs(100_000));
-    assert_eq!(story.events("alice"), ["onUserSigExpired"]);
-    assert_eq!(story.world.state.session_count(), 1);
-    story.passes(SECOND * 60);
-    assert_eq!(story.world.state.session_count(), 0);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod calls;
 mod contract;
+mod devices;
 mod orders;
 mod rules;
 mod story;

@@ -75,13 +75,19 @@ impl Story {
     }
 
     pub fn calls(&mut self, caller: &str, callees: &[&str], group_id: &str) -> CallId {
+        let call = self.places(caller, callees, group_id, RoomId::Int(7));
+        self.call = Some(call);
+        call
+    }
+
+    pub fn places(&mut self, caller: &str, callees: &[&str], group_id: &str, room: RoomId) -> CallId {
         let users = callees.iter().map(|name| name.parse().unwrap()).collect();
         let reply = self.asks(
             caller,
             Request::Call {
                 users,
                 media_type: CallMediaType::Video,
-                room: Some(RoomId::Int(7)),
+                room: Some(room),
                 group_id: group_id.into(),
                 timeout: None,
                 user_data: "data".into(),
@@ -89,7 +95,6 @@ impl Story {
             },
         );
         let Ok(Reply::Placed { call, .. }) = reply else { panic!("{reply:?}") };
-        self.call = Some(call);
         call
     }
 
@@ -176,6 +181,19 @@ impl Story {
         let events = self.told.iter().filter_map(of_them).collect();
         self.told.retain(|(who, _)| who != name);
         events
+    }
+
+    /// The levels of one user that another was told of since the last time anyone asked.
+    pub fn quality_of(&mut self, listener: &str, of: &str) -> Vec<&'static str> {
+        let level = |(who, event): &(String, Event)| match event {
+            Event::UserNetworkQualityChanged { network_quality } if who == listener => {
+                network_quality.get(&user(of)).map(|level| level.name())
+            }
+            _ => None,
+        };
+        let levels = self.told.iter().filter_map(level).collect();
+        self.told.retain(|(who, event)| who != listener || event.kind() != EventKind::UserNetworkQualityChanged);
+        levels
     }
 
     pub fn stream(&mut self) -> Vec<String> {

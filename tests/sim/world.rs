@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use callisto::base::{CallId, PeerId, SessionId, Timestamp, UserId};
-use callisto::call::Limits;
+use callisto::call::{Limits, Refusal};
 use callisto::control::input::{LogIn, Restored};
 use callisto::control::{
     Answer, ConnectionId, Denial, Grant, Input, Message, Moment, Operation, OperationId, Reply, Request, RequestId,
@@ -13,7 +13,7 @@ use callisto::control::{
 use callisto::media::Command;
 
 use crate::Random;
-use crate::rules::Rules;
+use crate::rules::{self, Rules};
 
 pub struct World {
     pub random: Random,
@@ -27,10 +27,14 @@ pub struct World {
     stored: BTreeMap<CallId, (Vec<u8>, Timestamp)>,
     /// Peers that the media plane would have.
     pub peers: Vec<PeerId>,
+    /// Offers that the media plane has not answered.
+    pub offers: Vec<(PeerId, u64)>,
     /// How long tickets last; at random when not set.
     pub expire_after: Option<Duration>,
     /// What the next log-ins may do.
     pub grant: Option<Grant>,
+    /// Whether the ledger can be written.
+    pub writable: bool,
     last: u64,
 }
 
@@ -63,8 +67,10 @@ impl World {
             devices: Vec::new(),
             stored: BTreeMap::new(),
             peers: Vec::new(),
+            offers: Vec::new(),
             expire_after: None,
             grant: None,
+            writable: true,
             last: 0,
         }
     }
@@ -78,7 +84,11 @@ impl World {
         let mut entropy = [0; 10];
         entropy[..8].copy_from_slice(&self.random.number().to_be_bytes());
         let turn = self.state.apply(input, Moment { now: self.now, entropy });
-        self.rules.observe(&turn);
+        let new_call = |call| self.rules.calls.get(&call).is_none_or(rules::Stream::is_new);
+        assert!(self.writable || !turn.facts.iter().any(|fact| new_call(fact.call)), "a call that cannot be recorded");
+        self.rules.observe(&turn, self.now);
+        rules::hold(&self.state, self.now, self.settings.limits.max_members);
+        assert!(self.state.deadline().is_none_or(|due| due > self.now), "something due was left undone");
         self.keep(&turn);
         turn
     }
@@ -92,7 +102,12 @@ impl World {
         }
         for command in &turn.media {
             match command {
-                Command::Offer { peer, .. } if !self.peers.contains(peer) => self.peers.push(*peer),
+                Command::Offer { peer, request, .. } => {
+                    if !self.peers.contains(peer) {
+                        self.peers.push(*peer);
+                    }
+                    self.offers.push((*peer, *request));
+                }
                 Command::Leave { peer, .. } => self.peers.retain(|known| known != peer),
                 _ => {}
             }
@@ -104,17 +119,16 @@ impl World {
         }
     }
 
-    pub fn request(
-        &mut self,
-        device: &Device,
-        body: Request,
-    ) -> (Turn, Option<Result<Reply, callisto::call::Refusal>>) {
+    pub fn request(&mut self, device: &Device, body: Request) -> (Turn, Option<Result<Reply, Refusal>>) {
         let id = RequestId(self.number().into());
         let turn = self.apply(Input::Request { session: device.session, request: id.clone(), body });
-        let reply = turn.tells.iter().find_map(|(session, message)| match message {
+        let mut replies = turn.tells.iter().filter_map(|(session, message)| match message {
             Message::Reply { request, result } if *request == id && *session == device.session => Some(result.clone()),
             _ => None,
         });
+        let reply = replies.next();
+        assert!(replies.next().is_none(), "a request is answered once");
+        drop(replies);
         (turn, reply)
     }
 
@@ -127,15 +141,20 @@ impl World {
         (turn, answer)
     }
 
+    pub fn lifetime(&mut self) -> Duration {
+        self.expire_after.unwrap_or_else(|| Duration::from_secs(self.random.below(2000) + 1))
+    }
+
     pub fn log_in(&mut self, user: &UserId, session: Option<SessionId>) -> Turn {
         let connection = ConnectionId(self.number());
         let session = session.unwrap_or_else(|| SessionId::from_u128(u128::from(self.last)));
         self.devices.retain(|device| device.session != session);
-        let lifetime = self.expire_after.unwrap_or_else(|| Duration::from_secs(self.random.below(2000) + 1));
-        let expires = self.now + lifetime;
+        let expires = self.now + self.lifetime();
         let request = RequestId(self.number().into());
-        let log_in = LogIn { session, connection, request, user: user.clone(), expires, grant: self.grant.clone() };
+        let grant = self.grant.clone();
+        let log_in = LogIn { session, connection, request, user: user.clone(), expires, grant };
         self.devices.push(Device { user: user.clone(), session, connection: Some(connection) });
+        self.rules.logged_in(session, user);
         self.apply(Input::LogIn(log_in))
     }
 
@@ -151,7 +170,10 @@ impl World {
     /// A node that knows nothing yet.
     pub fn restart(&mut self) {
         self.state = State::new(self.settings.clone());
+        self.rules.crashed();
+        self.writable = true;
         self.peers.clear();
+        self.offers.clear();
         for device in &mut self.devices {
             device.connection = None;
         }
