@@ -128,6 +128,7 @@ impl World {
                     group_id: String::new(),
                     timeout: Some(Duration::from_secs(self.random.below(60) + 1)),
                     user_data: String::new(),
+                    webhook: None,
                 });
             }
             5 => Order::Dismiss,

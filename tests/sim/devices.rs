@@ -291,6 +291,7 @@ fn a_key_to_another_room_neither_places_nor_accepts_nor_takes_over() {
         group_id: String::new(),
         timeout: None,
         user_data: String::new(),
+        webhook: None,
     };
     assert_eq!(story.asks("alice", place).unwrap_err().code.number(), 20007);
 }
