@@ -78,11 +78,11 @@ impl Rules {
                         self.told_by_list.remove(&place);
                     }
                 }
-                Message::Reply { result: Ok(Reply::LoggedIn { calls }), .. } => {
-                    if self.caught_up_by_reply.remove(session) {
-                        self.hearings.retain(|(of, _), _| of != session);
-                        self.told_by_list.extend(calls.iter().map(|brief| (*session, brief.call)));
-                    }
+                Message::Reply { result: Ok(Reply::LoggedIn { calls }), .. }
+                    if self.caught_up_by_reply.remove(session) =>
+                {
+                    self.hearings.retain(|(of, _), _| of != session);
+                    self.told_by_list.extend(calls.iter().map(|brief| (*session, brief.call)));
                 }
                 Message::Close { .. } => drop(self.unreachable.insert(*session)),
                 _ => {}
