@@ -1,12 +1,13 @@
 //! Requests of clients about calls.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::base::{CallId, Mid, PeerId, SessionId, Source, Timestamp, UserId};
 use crate::call::{self, Call, Invitee, Kind, Placing, Refusal};
 use crate::event::{CallMediaType, ErrorCode, RoomId};
 use crate::media::command::Permissions;
-use crate::media::{Command, SlotWish};
+use crate::media::{Command, SlotWish, negotiate};
 
 use super::apply::State;
 use super::input::{Moment, Request, RequestId, Target, Wish};
@@ -178,15 +179,32 @@ impl State {
     fn taken_over(&mut self, id: CallId, user: &UserId, now: Timestamp) {
         let room = self.calls.get_mut(&id).expect("the caller looked it up");
         let Some(member) = room.members.get_mut(user) else { return };
-        (member.signal_lost, member.media_lost) = (false, false);
-        // Of the old device's media nothing arrives any more, and the new one decides for itself what it mutes.
+        // The new device decides for itself what it mutes.
+        (member.signal_lost, member.muted) = (false, BTreeSet::new());
+        self.drop_media(id, user, now);
+        self.narrow(user, now);
+    }
+
+    /// A client that offers with another certificate began anew: its old connection will not be heard of again.
+    fn meet(&mut self, id: CallId, user: &UserId, certificate: Option<&str>, now: Timestamp) {
+        let room = self.calls.get_mut(&id).expect("the caller looked it up");
+        let member = room.members.get_mut(user).expect("the caller looked it up");
+        let known = std::mem::replace(&mut member.certificate, certificate.map(str::to_owned));
+        if member.peer.is_some() && known.as_deref() != certificate {
+            self.drop_media(id, user, now);
+        }
+    }
+
+    fn drop_media(&mut self, id: CallId, user: &UserId, now: Timestamp) {
+        let room = self.calls.get_mut(&id).expect("the caller looked it up");
+        let member = room.members.get_mut(user).expect("the caller looked it up");
+        member.media_lost = false;
+        // Of the old connection nothing arrives any more.
         member.flowing.clear();
-        member.muted.clear();
         if let Some(peer) = member.peer.take() {
             self.peers.remove(&peer);
             self.turn.media.push(Command::Leave { room: room.key, peer });
         }
-        self.narrow(user, now);
         self.media_changed(id, user, now);
         self.tell_quality(id);
     }
@@ -213,6 +231,7 @@ impl State {
             self.with_call(id, now, |room, now| room.call.resume(&member, now));
             self.taken_over(id, &member.user, now);
         }
+        self.meet(id, &member.user, negotiate::certificate(&sdp), now);
         let peer = self.peer_of(id, &member.user);
         let number = self.next_number();
         self.offers.insert(number, (member.session, request.clone()));

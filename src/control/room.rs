@@ -26,6 +26,8 @@ pub struct Room {
 pub struct Member {
     /// None until the first offer, and after the media plane gave the peer up.
     pub peer: Option<PeerId>,
+    /// The client's end of that peer, by the fingerprint of its certificate.
+    pub certificate: Option<String>,
     /// The peer fell silent or was given up after it had been connected.
     pub media_lost: bool,
     /// The client's signalling connection is gone.

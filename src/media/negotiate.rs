@@ -100,6 +100,11 @@ fn msid_attribute(line: &str) -> Option<&str> {
     Some(&line[..at + " msid:".len()])
 }
 
+/// The certificate that the maker of the description answers for (RFC 8122, 5), as it stands there.
+pub fn certificate(sdp: &str) -> Option<&str> {
+    sdp.lines().find_map(|line| line.strip_prefix("a=fingerprint:")).map(str::trim)
+}
+
 /// The payload types on the answer's m-line named `mid`.
 pub fn payload_types(answer: &str, mid: &Mid) -> Vec<u8> {
     let mut types = "";

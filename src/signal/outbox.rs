@@ -39,6 +39,11 @@ impl Outbox {
         }
     }
 
+    /// Whether all that was told behind `position` is still kept.
+    pub fn reaches(&self, position: u64) -> bool {
+        self.position.saturating_sub(position) <= self.kept.len() as u64
+    }
+
     /// Everything behind `position`, oldest first, as far as it is kept.
     pub fn after(&self, position: u64) -> impl Iterator<Item = &Arc<str>> {
         let missed = self.position.saturating_sub(position).min(self.kept.len() as u64) as usize;
@@ -72,6 +77,7 @@ mod tests {
         for _ in 0..MOST_KEPT + 10 {
             outbox.push("x".into());
         }
+        assert!(!outbox.reaches(7) && outbox.reaches(17));
         assert_eq!(after(&outbox, 0).len(), MOST_KEPT);
         let large: Arc<str> = "x".repeat(MOST_BYTES / 2 + 1).into();
         outbox.push(large.clone());

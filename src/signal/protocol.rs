@@ -350,11 +350,23 @@ pub fn result(id: &RequestId, result: &Value) -> String {
     json!({"jsonrpc": "2.0", "id": id.0, "result": result}).to_string()
 }
 
+/// What the door itself says in the result of `login`.
+#[derive(Debug, Clone, Copy)]
+pub struct Welcome<'a> {
+    pub session: SessionId,
+    pub resume_token: &'a str,
+    /// Everything the client missed follows.
+    pub resumed: bool,
+    pub ice_servers: &'a [Granted],
+}
+
 /// The result of `login`.
-pub fn log_in_result(session: SessionId, resume_token: &str, ice_servers: &[Granted], calls: &[CallBrief]) -> Value {
+pub fn log_in_result(welcome: Welcome<'_>, calls: &[CallBrief]) -> Value {
+    let Welcome { session, resume_token, resumed, ice_servers } = welcome;
     json!({
         "sessionId": session,
         "resumeToken": resume_token,
+        "resumed": resumed,
         "iceServers": ice_servers,
         "calls": calls.iter().map(call_brief).collect::<Vec<_>>(),
     })

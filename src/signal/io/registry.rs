@@ -11,7 +11,7 @@ use crate::control::message::Closing;
 use crate::control::{CallBrief, ConnectionId, Message, Reply, RequestId};
 use crate::signal::ice::Granted;
 use crate::signal::outbox::Outbox;
-use crate::signal::protocol;
+use crate::signal::protocol::{self, Welcome};
 use crate::signal::token::{Resume, TokenKey};
 
 /// Frames that may wait for one socket. A client that lets them pile up is disconnected; it may resume.
@@ -47,6 +47,8 @@ pub struct Registry {
 struct Place {
     user: UserId,
     outbox: Outbox,
+    /// A client logged in here since the node started: what its outbox does not hold it was told.
+    known: bool,
     attached: Option<(ConnectionId, mpsc::Sender<Frame>)>,
     arriving: Option<Arrival>,
 }
@@ -70,6 +72,7 @@ impl Registry {
         let mut place = self.places.entry(session).or_insert_with(|| Place {
             user: arrival.user.clone(),
             outbox: Outbox::starting_at(position),
+            known: false,
             attached: None,
             arriving: None,
         });
@@ -129,7 +132,10 @@ impl Registry {
         let read = arrival.resume.map_or_else(|| place.outbox.position(), |resume| resume.position);
         let missed: Vec<Arc<str>> = place.outbox.after(read).cloned().collect();
         let token = place.token(session, &self.tokens, read);
-        let result = protocol::log_in_result(session, &token, &arrival.ice_servers, calls);
+        let resumed = std::mem::replace(&mut place.known, true)
+            && arrival.resume.is_some_and(|resume| place.outbox.reaches(resume.position));
+        let welcome = Welcome { session, resume_token: &token, resumed, ice_servers: &arrival.ice_servers };
+        let result = protocol::log_in_result(welcome, calls);
         // Replaces an older connection of the session; its socket ends when its queue does.
         place.attached = Some((arrival.connection, arrival.socket));
         place.send(protocol::result(request, &result).into());
@@ -239,10 +245,30 @@ mod tests {
         registry.deliver(SESSION, &logged_in());
         let texts = texts(&mut frames);
         assert!(texts[0]["result"]["sessionId"].is_string());
+        assert_eq!(texts[0]["result"]["resumed"], true);
         assert_eq!(texts[1]["params"]["userId"], "carol");
         assert_eq!(texts[2]["params"]["userId"], "dave");
         assert_eq!(texts[3]["method"], "resumeToken");
         assert_eq!(texts.len(), 4);
+    }
+
+    #[test]
+    fn a_client_is_told_when_what_it_missed_is_lost() {
+        let resumed = |registry: &Registry, resume| {
+            let (_, mut frames) = arrive(registry, resume);
+            registry.deliver(SESSION, &logged_in());
+            texts(&mut frames)[0]["result"]["resumed"].clone()
+        };
+        let registry = registry();
+        let resume = Some(Resume { session: SESSION, position: 0 });
+        assert_eq!(resumed(&registry, None), false, "a first log-in resumes nothing");
+        assert_eq!(resumed(&registry, resume), true);
+        for _ in 0..1_000 {
+            registry.deliver(SESSION, &joined("bob"));
+        }
+        assert_eq!(resumed(&registry, resume), false, "more than is kept");
+        let restarted = self::registry();
+        assert_eq!(resumed(&restarted, Some(Resume { session: SESSION, position: 7 })), false, "the node started anew");
     }
 
     #[test]
