@@ -14,10 +14,14 @@ const SVG: &str = "image/svg+xml";
 const SDK: &[&str] = &[
     include_str!("sdk/types.js"),
     include_str!("sdk/errors.js"),
+    include_str!("sdk/events.js"),
+    include_str!("sdk/account.js"),
     include_str!("sdk/signal.js"),
     include_str!("sdk/views.js"),
     include_str!("sdk/capture.js"),
+    include_str!("sdk/encodings.js"),
     include_str!("sdk/media.js"),
+    include_str!("sdk/call.js"),
     include_str!("sdk/callkit.js"),
 ];
 
@@ -134,9 +138,9 @@ mod tests {
         assert_eq!(
             exports,
             [
-                "export const TUICallEvent = Object.freeze({",
                 "export class CallKit {",
                 "export const TUICallKit = new CallKit();",
+                "export { TUICallEvent };",
                 "export default TUICallKit;"
             ]
         );

@@ -238,15 +238,6 @@ test("the end of a call stops every device", async () => {
   assert.equal(world.peer.connectionState, "closed");
 });
 
-test("a camera unplugged is told to the app and the server", async () => {
-  const world = new World();
-  await world.inCall();
-  world.peer.transceivers[1].sender.track.onended();
-  await settle();
-  assert.equal(world.told.at(-1)[1].code, -1313);
-  assert.deepEqual(world.asked("mute"), [{ callId: CALL, source: "camera", muted: true }]);
-});
-
 test("an error told as reply and as event is told once", async () => {
   const world = new World();
   await world.init();

@@ -169,18 +169,75 @@ test("a server with another certificate gets a new connection", async () => {
   assert.equal(world.asked("offer").length, 3);
 });
 
-test("while the session is away nothing is offered; back again the media is repaired", async () => {
+test("while the session is away nothing is offered", async () => {
   const world = new World();
   await world.inCall();
   await world.drop();
   world.peer.become("failed");
   await settle();
   assert.equal(world.asked("offer").length, 1);
-  world.login = () => ({ sessionId: "sess_1", resumeToken: "t", calls: [{ callId: CALL, ringing: false }] });
-  await world.pass(100);
-  world.socket.open();
+});
+
+test("a session that comes back looks for a new path, with the newest servers for it", async () => {
+  const world = new World();
+  await world.inCall();
+  await world.comeBack({ sessionId: "sess_1", iceServers: [{ urls: "turn:new" }], calls: [{ callId: CALL, ringing: false }] });
+  assert.deepEqual([world.asked("offer").length, world.peer.restarts, world.peers.length], [2, 1, 1]);
+  assert.deepEqual(world.peer.configuration.iceServers, [{ urls: "turn:new" }]);
+});
+
+test("another network is another path: at once, and the session is looked after too", async () => {
+  const world = new World();
+  await world.inCall();
+  world.connection.type = "cellular";
+  await world.happen("connection", "change");
+  assert.equal(world.peer.restarts, 1);
+  await world.happen("connection", "change");
+  assert.equal(world.peer.restarts, 1, "a change of speed alone changes no path");
+  world.answers.ping = "silent";
+  await world.happen("window", "online");
+  assert.equal(world.peer.restarts, 2);
+  await world.pass(2_000);
+  assert.ok(world.sockets[0].closed);
+});
+
+test("the server's end of a connection that is a new one gets a new connection", async () => {
+  const world = new World();
+  await world.inCall();
+  world.session = 2;
+  world.tell("onError", { callId: CALL, code: -1203, message: "offer again" });
   await settle();
-  assert.deepEqual([world.asked("offer").length, world.peer.restarts], [2, 1]);
+  assert.deepEqual([world.peers.length, world.asked("offer").length], [2, 3]);
+});
+
+test("a small camera is sent in fewer layers", async () => {
+  for (const [height, rids] of [[1080, ["q", "h", "f"]], [480, ["h", "f"]], [240, [undefined]]]) {
+    const world = new World();
+    world.cameraHeight = height;
+    await world.init();
+    await world.kit.call({ userIdList: ["bob", "carol"], callMediaType: 1 });
+    world.tell("onCallBegin", { callId: CALL, roomId: {}, callMediaType: 1, callRole: 1 });
+    await settle();
+    assert.deepEqual(world.peer.transceivers[1].sender.getParameters().encodings.map(({ rid }) => rid), rids, String(height));
+  }
+});
+
+test("what the app stops showing keeps its slot and is sent in no size", async () => {
+  const world = new World();
+  await world.inCall();
+  world.tell("slots", { callId: CALL, slots: [{ mid: "3", userId: "bob", source: "camera", paused: false }] });
+  world.tell("onUserVideoAvailable", { callId: CALL, userId: "bob", isVideoAvailable: true });
+  const element = videoElement(640, 360);
+  const views = async () => {
+    await world.pass(1_000);
+    return world.asked("view").at(-1).slots;
+  };
+  await world.kit.startRemoteView("bob", element);
+  assert.deepEqual(await views(), [{ mid: "3", userId: "bob", source: "camera", maxHeight: 360 }]);
+  await world.kit.stopRemoteView("bob");
+  assert.deepEqual(await views(), [{ mid: "3", userId: "bob", source: "camera", maxHeight: 0 }]);
+  await world.kit.startRemoteView("bob", element, "camera");
+  assert.deepEqual(await views(), [{ mid: "3", userId: "bob", source: "camera", maxHeight: 360 }]);
 });
 
 test("media that cannot be had is told, and tried for as long as the call lasts", async () => {

@@ -198,3 +198,57 @@ test("a call that rings at log-in is received, once", async () => {
   assert.deepEqual(world.names(), ["onCallReceived"]);
   assert.equal(world.kit.currentCall.phase, "ringing");
 });
+
+test("after a restart of the server the call goes on with new media, and what was missed is told", async () => {
+  const world = new World();
+  await world.inCall();
+  world.tell("onUserVideoAvailable", { callId: CALL, userId: "bob", isVideoAvailable: true });
+  world.tell("onUserJoin", { callId: CALL, userId: "carol" });
+  world.told.length = 0;
+  const members = [
+    { userId: "alice", isAudioAvailable: true, isVideoAvailable: true },
+    { userId: "carol", isAudioAvailable: true, isVideoAvailable: false },
+    { userId: "dave", isAudioAvailable: false, isVideoAvailable: true },
+  ];
+  const listed = { callId: CALL, callMediaType: 1, callRole: 1, roomId: {}, ringing: false, members };
+  await world.comeBack({ sessionId: "sess_1", resumed: false, calls: [listed] });
+  const told = world.told.map(([name, { callId, ...payload }]) => [name, ...Object.values(payload)]);
+  assert.deepEqual(told, [
+    ["onUserVideoAvailable", "bob", false],
+    ["onUserLeave", "bob"],
+    ["onUserAudioAvailable", "carol", true],
+    ["onUserJoin", "dave"],
+    ["onUserVideoAvailable", "dave", true],
+  ]);
+  assert.ok(world.told.every(([, { callId }]) => callId === CALL));
+  assert.deepEqual([world.peers.length, world.peers[0].connectionState], [2, "closed"]);
+  assert.deepEqual(world.asked("offer").at(-1).sources, { 0: "microphone", 1: "camera" });
+});
+
+test("an answer that was lost with the server is told by the log-in", async () => {
+  const world = new World();
+  await world.init();
+  await world.kit.call({ userIdList: ["bob"], callMediaType: 0 });
+  const members = [{ userId: "alice" }, { userId: "bob" }];
+  const listed = { callId: CALL, callMediaType: 0, callRole: 1, roomId: {}, ringing: false, begun: true, members };
+  await world.comeBack({ sessionId: "sess_1", resumed: false, calls: [listed] });
+  assert.deepEqual(world.names(), ["onCallBegin", "onUserJoin"]);
+  assert.equal(world.kit.currentCall.phase, "begun");
+  assert.equal(world.asked("offer").length, 1);
+});
+
+test("what a new log-in is told again of the same call the app does not hear again", async () => {
+  const world = new World();
+  await world.inCall();
+  await world.comeBack({ sessionId: "sess_2", calls: [{ callId: CALL, callMediaType: 1, callRole: 1, roomId: {}, members: [{ userId: "alice" }, { userId: "bob" }] }] });
+  world.told.length = 0;
+  world.tell("onCallBegin", { callId: CALL, roomId: {}, callMediaType: 1, callRole: 1 });
+  world.tell("onUserJoin", { callId: CALL, userId: "bob" });
+  for (const isVideoAvailable of [true, true, false, false]) world.tell("onUserVideoAvailable", { callId: CALL, userId: "bob", isVideoAvailable });
+  const end = { callId: CALL, roomId: {}, callMediaType: 1, callRole: 1, totalTime: 1 };
+  for (let i = 0; i < 2; i++) world.tell("onCallEnd", end);
+  world.tell("onUserLeave", { callId: CALL, userId: "bob" });
+  assert.deepEqual(world.names(), ["onUserVideoAvailable", "onUserVideoAvailable", "onCallEnd"]);
+  world.ring();
+  assert.equal(world.names().at(-1), "onCallReceived", "the same call may ring again");
+});

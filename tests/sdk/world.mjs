@@ -21,18 +21,34 @@ export class World {
   login = () => ({ sessionId: "sess_1", resumeToken: "token_0", iceServers: [], calls: [] });
   /** Answers by method; left out: `{}`; "silent": none. */
   answers = { call: { callId: CALL, roomId: ROOM }, join: { callId: CALL, roomId: ROOM, members: [] } };
+  /** The server's end of media: its certificate and its session's number. */
   fingerprint = "AA";
+  session = 1;
+  /** Of the camera's picture. */
+  cameraHeight = 720;
   /** Every track that a device gave. */
   opened = [];
+  /** What each opening of devices asked for. */
+  constraints = [];
   /** getUserMedia's refusal by kind. */
   refused = {};
+  /** What enumerateDevices finds. */
+  devices = [];
+  /** What the browser listens to, as [target, event, listener]. */
+  #listening = [];
   #now = 0;
   #timers = [];
 
   constructor() {
     const world = this;
+    const target = (name) => ({
+      addEventListener: (event, listener) => this.#listening.push([name, event, listener]),
+      removeEventListener: (event, listener) => (this.#listening = this.#listening.filter((entry) => entry[2] !== listener)),
+    });
+    this.connection = { type: "wifi", ...target("connection") };
     this.kit = new CallKit({
-      window: undefined,
+      window: target("window"),
+      connection: this.connection,
       document: undefined,
       ResizeObserver: undefined,
       RTCRtpReceiver: undefined,
@@ -41,13 +57,15 @@ export class World {
         world.sockets.push(socket);
         return socket;
       },
-      RTCPeerConnection: function () {
-        const peer = new Peer();
+      RTCPeerConnection: function (configuration) {
+        const peer = new Peer(configuration);
         world.peers.push(peer);
         return peer;
       },
       MediaStream: Stream,
       mediaDevices: {
+        ...target("mediaDevices"),
+        enumerateDevices: async () => this.devices,
         getUserMedia: async ({ audio, video }) => this.#devices(audio, video),
         getDisplayMedia: async () => this.#devices(false, true),
       },
@@ -113,6 +131,21 @@ export class World {
     await settle();
   }
 
+  /** Something happens to the window, the network connection or the devices. */
+  async happen(target, event) {
+    for (const [name, wanted, listener] of this.#listening) if (name === target && wanted === event) listener();
+    await settle();
+  }
+
+  /** The connection breaks and is back at once, the log-in answered with this. */
+  async comeBack(login) {
+    await this.drop();
+    this.login = () => ({ resumeToken: "t", calls: [], ...login });
+    await this.pass(100);
+    this.socket.open();
+    await settle();
+  }
+
   /** Lets time pass, timer by timer. */
   async pass(ms) {
     const until = this.#now + ms;
@@ -128,10 +161,11 @@ export class World {
   }
 
   #devices(audio, video) {
+    this.constraints.push({ audio, video });
     for (const [kind, wanted] of [["audio", audio], ["video", video]]) {
       if (wanted && this.refused[kind]) throw Object.assign(new Error("no"), { name: this.refused[kind] });
     }
-    const tracks = [audio && new Track("audio"), video && new Track("video")].filter(Boolean);
+    const tracks = [audio && new Track("audio"), video && new Track("video", this.cameraHeight)].filter(Boolean);
     this.opened.push(...tracks);
     return new Stream(tracks);
   }
@@ -177,7 +211,7 @@ class Socket {
   }
 
   #usual(method) {
-    return method === "offer" ? { sdp: `v=0\r\na=fingerprint:${this.#world.fingerprint}\r\n` } : {};
+    return method === "offer" ? { sdp: `v=0\r\no=x ${this.#world.session} 1 IN IP4 0.0.0.0\r\na=fingerprint:${this.#world.fingerprint}\r\n` } : {};
   }
 }
 
@@ -185,12 +219,13 @@ class Track {
   enabled = true;
   readyState = "live";
 
-  constructor(kind) {
+  constructor(kind, height = 720) {
     this.kind = kind;
+    this.height = height;
   }
 
   getSettings() {
-    return { width: 1280, height: 720 };
+    return { width: (this.height * 16) / 9, height: this.height };
   }
 
   stop() {
@@ -217,6 +252,15 @@ class Peer {
   transceivers = [];
   remoteDescription = null;
   restarts = 0;
+  configuration;
+
+  constructor(configuration) {
+    this.configuration = configuration;
+  }
+
+  setConfiguration(configuration) {
+    this.configuration = configuration;
+  }
 
   addTransceiver(trackOrKind, { direction, sendEncodings = [{}] }) {
     const track = typeof trackOrKind === "string" ? null : trackOrKind;

@@ -7,6 +7,7 @@
 //   #callee #call-video #call-voice  placing a call; several names with commas
 //   #tab-link #copy-link #open-tab   the other side's address
 //   #incoming #incoming-who #accept #reject
+//   #running #rejoin                 a call of this user's that another tab was in
 //   #tiles .tile[data-user-id]       with data-volume (0–100), data-quality (the contract's names), data-video and data-audio ("on",
 //                                    "off"), data-self on one's own, data-pending while it rings; its <video> shows the camera
 //   #tiles .tile[data-screen-of]     a shared screen
@@ -46,7 +47,8 @@ async function signIn(name) {
   $("denied").hidden = true;
   try {
     const ticket = await fetchTicket(name);
-    await TUICallKit.init(ticket);
+    const { calls } = await TUICallKit.init(ticket);
+    offerRejoin(calls.find(({ ringing }) => !ringing));
   } catch (error) {
     showState("offline");
     $("denied").textContent = error.message;
@@ -89,6 +91,15 @@ function showLink() {
   $("open-tab").href = link.href;
 }
 
+/** A call that this user is in, through a tab that is gone. */
+function offerRejoin(running) {
+  $("running").hidden = !running;
+  if (!running) return;
+  const others = running.members.map(({ userId }) => userId).filter((userId) => userId !== TUICallKit.userId);
+  $("running-what").textContent = `The call with ${others.join(", ") || running.callerId}`;
+  $("rejoin").onclick = () => enterRoom({ callId: running.callId }, running.callMediaType);
+}
+
 async function signOut() {
   // The instance forgets its listeners; a fresh page is the simplest way to have them again.
   await TUICallKit.destroy();
@@ -117,6 +128,15 @@ function accept() {
   TUICallKit.accept().catch(leaveStage);
   enterStage({ callMediaType: call.callMediaType, title: "Connecting…" });
   if (call.callMediaType === VIDEO) showOwnCamera();
+}
+
+/** Enters a call by its id or its room; the rest follows onCallBegin. */
+function enterRoom(target, callMediaType) {
+  call = { group: true };
+  enterStage({ callMediaType, title: "Joining…" });
+  showState("calling");
+  TUICallKit.join(target).catch(leaveStage);
+  if (callMediaType === VIDEO) showOwnCamera();
 }
 
 /** The SDK opens the camera of a video call by itself; this names the element to show it in. */
@@ -273,6 +293,7 @@ function showState(state) {
   const inStage = state === "calling" || state === "in-call";
   $("welcome").hidden = signedIn;
   $("lobby").hidden = !(state === "ready" || state === "ringing");
+  if (state !== "ready") $("running").hidden = true;
   $("stage").hidden = !inStage;
   $("incoming").hidden = state !== "ringing";
   $("me").hidden = $("logout").hidden = !signedIn;

@@ -1,43 +1,19 @@
 // The interface: one user's calls.
+import { accountOf, sameAccount } from "./account.js";
+import { CALLED, CALLER, Call, VIDEO, VOICE } from "./call.js";
 import { Capture } from "./capture.js";
 import { CallError, KICKED, REFUSED, USER_SIG_EXPIRED, localError } from "./errors.js";
+import { Listeners, TUICallEvent } from "./events.js";
 import { Media } from "./media.js";
-import { Signal, socketUrl } from "./signal.js";
+import { Signal } from "./signal.js";
 import { Views } from "./views.js";
-
-/** The seventeen events; each constant's value is its name. */
-export const TUICallEvent = Object.freeze({
-  onError: "onError",
-  onCallReceived: "onCallReceived",
-  onCallCancelled: "onCallCancelled",
-  onCallBegin: "onCallBegin",
-  onCallEnd: "onCallEnd",
-  onUserReject: "onUserReject",
-  onUserNoResponse: "onUserNoResponse",
-  onUserLineBusy: "onUserLineBusy",
-  onUserJoin: "onUserJoin",
-  onUserLeave: "onUserLeave",
-  onCallMediaTypeChanged: "onCallMediaTypeChanged",
-  onKickedOffline: "onKickedOffline",
-  onUserSigExpired: "onUserSigExpired",
-  onUserVideoAvailable: "onUserVideoAvailable",
-  onUserAudioAvailable: "onUserAudioAvailable",
-  onUserVoiceVolumeChanged: "onUserVoiceVolumeChanged",
-  onUserNetworkQualityChanged: "onUserNetworkQualityChanged",
-});
-
-const VOICE = 0;
-const VIDEO = 1;
-const CALLER = 1;
-const CALLED = 2;
 
 /** After a log-in that does not know our call any more: how long its ending may still be on its way. */
 const GONE_CALL_GRACE_MS = 2_000;
 /** An error that the server tells as reply and as event is one error. */
 const SAME_ERROR_MS = 1_000;
-const DEFAULT_SLOT_PAIRS = 8;
-/** An offer of more would not fit in a message. */
-const LARGEST_SLOT_PAIRS = 12;
+/** Calls that are over and whose last events may still be repeated. */
+const REMEMBERED_CALLS = 16;
 
 /**
  * Calls of one user. Every method returns a promise; what goes wrong rejects it with an `Error` that has `code`, `name` and `message`,
@@ -45,10 +21,7 @@ const LARGEST_SLOT_PAIRS = 12;
  */
 export class CallKit {
   #env;
-  /** By event name. @type {Map<string, Set<Function>>} */
-  #listeners = new Map();
-  /** Those of every one of the seventeen events. */
-  #allListeners = new Set();
+  #listeners = new Listeners();
   #account = null;
   #signal = null;
   #loggingIn = false;
@@ -57,8 +30,10 @@ export class CallKit {
   #views;
   /** What the person closed; it stays closed until they open it, or the call is over. @type {Set<Source>} */
   #closed = new Set();
-  /** The current call, as #newCall makes it. */
+  /** The current one. @type {Call | null} */
   #call = null;
+  /** The ids of calls that are over, the oldest first. @type {Set<string>} */
+  #over = new Set();
   /** Notifications that came while the server had not yet said which call was placed. */
   #held = [];
   /** A call was placed on a connection that broke before the server answered. */
@@ -69,11 +44,11 @@ export class CallKit {
   constructor(env = browser()) {
     this.#env = env;
     this.#views = new Views(env, () => this.#call?.media.refresh());
-    this.#capture = new Capture(
-      env,
-      (source, track) => this.#captured(source, track),
-      (source) => this.#deviceLost(source),
-    );
+    this.#capture = new Capture(env, {
+      change: (source, track) => this.#captured(source, track),
+      lost: (source) => this.#deviceLost(source),
+      devices: () => this.#emit("onDevicesChanged", {}),
+    });
   }
 
   /** The user who is logged in, or null. @returns {string | null} */
@@ -83,9 +58,7 @@ export class CallKit {
 
   /** The call this user is in, rings for or is rung for. @returns {CurrentCall | null} */
   get currentCall() {
-    if (!this.#call) return null;
-    const { callId, roomId, callMediaType, callRole, phase } = this.#call;
-    return { callId, roomId, callMediaType, callRole, phase: phase === "placing" ? "calling" : phase };
+    return this.#call?.brief() ?? null;
   }
 
   /**
@@ -181,7 +154,7 @@ export class CallKit {
 
   /**
    * Enters a call by its id, or a room; a room that does not exist begins a call without ringing.
-   * @param {{ callId: string } | { roomId: { intRoomId: number } | { strRoomId: string } }} params
+   * @param {{ callId: string } | { roomId: { intRoomId: number } | { strRoomId: string }, callMediaType?: CallMediaType }} params
    * @returns {Promise<{ callId: string, roomId: RoomId, members: object[] }>}
    */
   join(params) {
@@ -256,28 +229,46 @@ export class CallKit {
    */
   stopRemoteView(userId, source) {
     return this.#guard(async () => {
-      this.#views.remove(userId, source);
+      this.#views.hide(userId, source);
       this.#call?.media.refresh();
     });
   }
 
+  /** The devices of this machine; browsers tell their names once one was opened. @returns {Promise<Devices>} */
+  getDevices() {
+    return this.#guard(() => this.#capture.list());
+  }
+
   /**
-   * Listens to an event: one of TUICallEvent, or `onUserInviting`, `onCallPlaced`, `onConnectionChanged`, `onLocalMediaChanged`, `slots` (see SDK.md).
+   * Takes this device from here on, also in the current call.
+   * @param {"microphone" | "camera" | "speaker"} kind
+   * @param {string} deviceId One of `getDevices`.
+   */
+  useDevice(kind, deviceId) {
+    return this.#guard(async () => {
+      if (!["microphone", "camera", "speaker"].includes(kind)) {
+        throw localError("invalidParameter", "kind: microphone, camera or speaker is expected.");
+      }
+      if (kind === "speaker") await this.#views.speakThrough(deviceId);
+      else await this.#capture.prefer(kind, deviceId);
+    });
+  }
+
+  /**
+   * Listens to an event: one of TUICallEvent, or `onUserInviting`, `onCallPlaced`, `onConnectionChanged`, `onLocalMediaChanged`,
+   * `onDevicesChanged`, `slots` (see SDK.md).
    * With a function alone, to all seventeen: it is called with (name, payload).
    * @param {string | ((name: string, payload: object) => void)} event
    * @param {(payload: any) => void} [listener]
    */
   on(event, listener) {
-    if (typeof event === "function") this.#allListeners.add(event);
-    else this.#listeners.set(event, (this.#listeners.get(event) ?? new Set()).add(listener));
+    this.#listeners.add(event, listener);
     return Promise.resolve();
   }
 
   /** Stops listening; without a listener, all of this event. */
   off(event, listener) {
-    if (typeof event === "function") this.#allListeners.delete(event);
-    else if (listener) this.#listeners.get(event)?.delete(listener);
-    else this.#listeners.delete(event);
+    this.#listeners.remove(event, listener);
     return Promise.resolve();
   }
 
@@ -298,7 +289,6 @@ export class CallKit {
     this.#forgetSession();
     this.#capture.closeAll();
     this.#listeners.clear();
-    this.#allListeners.clear();
   }
 
   // ---- session
@@ -306,9 +296,10 @@ export class CallKit {
   async #logIn(account, userSig) {
     const { sdkAppId, userId, url } = account;
     const signal = new Signal(this.#env, url, { sdkAppId, userId, userSig }, {
-      session: (result, resumed) => this.#session(result, resumed),
+      session: (result, how) => this.#session(result, how),
       notify: (method, params) => this.#notify(method, params),
       state: (state) => this.#emit("onConnectionChanged", { state }),
+      networkChanged: () => this.#call?.media.networkChanged(),
       lost: (method) => (this.#placingLost ||= method === "call" || method === "join"),
       fatal: (error) => this.#loggedOut(error),
     });
@@ -333,27 +324,30 @@ export class CallKit {
   }
 
   /** Logged in, the first time or again: what the server knows of our calls against what we know. */
-  #session({ iceServers, calls = [] }, resumed) {
+  #session({ iceServers, calls = [] }, { again, resumed }) {
     this.#iceServers = iceServers ?? [];
     const ours = this.#call;
+    const listed = calls.find(({ callId }) => callId === ours?.callId);
     if (ours?.callId) {
-      if (!calls.some(({ callId }) => callId === ours.callId)) {
-        this.#env.setTimeout(() => this.#call === ours && this.#endHere(ours), GONE_CALL_GRACE_MS);
-      } else if (ours.left) {
-        this.#leave(ours, "hangup").catch(() => {});
-      } else {
-        ours.media.resumed();
-      }
+      if (!listed) this.#env.setTimeout(() => this.#call === ours && this.#endHere(ours), GONE_CALL_GRACE_MS);
+      else if (ours.left) this.#leave(ours, "hangup").catch(() => {});
+      else if (resumed) ours.media.resumed();
+      else this.#catchUp(ours, listed);
     }
-    for (const listed of calls) {
-      if (listed.callId === ours?.callId) continue;
-      if (listed.ringing && !resumed) this.#notify("onCallReceived", this.#receivedFrom(listed));
-      else if (!listed.ringing && this.#placingLost) {
+    for (const other of calls.filter((call) => call !== listed)) {
+      if (other.ringing && !resumed) this.#notify("onCallReceived", this.#receivedFrom(other));
+      else if (!other.ringing && again && this.#placingLost) {
         // The person was told that this call failed; nobody should hear it ring.
-        this.#signal.request("hangup", { callId: listed.callId }).catch(() => {});
+        this.#signal.request("hangup", { callId: other.callId }).catch(() => {});
       }
     }
     this.#placingLost = false;
+  }
+
+  /** The server started anew, or took this for another device: the call goes on with new media, and what was missed is told. */
+  #catchUp(call, listed) {
+    call.media.renew();
+    for (const [name, payload] of call.missed(listed, this.userId)) this.#notify(name, payload);
   }
 
   /** A call that the log-in lists as ringing, as the event that this user missed. */
@@ -392,6 +386,7 @@ export class CallKit {
     try {
       const result = await answer;
       Object.assign(call, { callId: result.callId, roomId: result.roomId ?? null, phase: "calling" });
+      this.#over.delete(call.callId);
       return result;
     } catch (error) {
       this.#finish(call);
@@ -402,23 +397,10 @@ export class CallKit {
   }
 
   #newCall(facts) {
-    const call = {
-      callId: null,
-      roomId: null,
-      others: new Set(),
-      beganAt: null,
-      placed: null,
-      answering: false,
-      /** Its devices were opened, or refused: nobody is asked twice. */
-      devices: false,
-      /** The person wants out; the promise of the server's knowing it. */
-      left: false,
-      leaving: null,
-      ...facts,
-    };
+    const call = new Call(facts);
     const ask = (method, params) => this.#signal.request(method, { callId: call.callId, ...params });
     call.media = new Media(this.#env, {
-      iceServers: this.#iceServers,
+      iceServers: () => this.#iceServers,
       capture: this.#capture,
       views: this.#views,
       remote: {
@@ -467,6 +449,8 @@ export class CallKit {
   #finish(call) {
     if (this.#call !== call) return;
     this.#call = null;
+    this.#over.add(call.callId);
+    if (this.#over.size > REMEMBERED_CALLS) this.#over.delete(this.#over.values().next().value);
     call.media.close();
     this.#views.clear();
     this.#capture.closeAll();
@@ -503,8 +487,13 @@ export class CallKit {
       this.#forgetSession();
     } else if (name === "onError") {
       this.#lastError = { text: errorText(payload), at: this.#env.now() };
+      // Said of a running call: its media broke.
+      about?.media.resumed();
     } else if (about) {
+      if (!about.follow(name, payload)) return;
       this.#apply(about, name, payload);
+    } else if (this.#over.has(payload.callId)) {
+      return;
     }
     if (name !== "encodings") this.#emit(name, payload);
   }
@@ -512,6 +501,7 @@ export class CallKit {
   /** @returns {boolean} false when it was known already */
   #ring({ callId, callerId, calleeIdList = [], groupId, callMediaType }) {
     if (this.#call) return this.#call.callId !== callId;
+    this.#over.delete(callId);
     const group = calleeIdList.length > 1 || Boolean(groupId);
     this.#newCall({ callId, callMediaType, callRole: CALLED, callerId, group, phase: "ringing" });
     return true;
@@ -529,22 +519,19 @@ export class CallKit {
     const { userId } = payload;
     switch (name) {
       case "onCallBegin":
-        return this.#begin(call, payload);
+        return this.#begin(call);
       case "onCallEnd":
       case "onCallCancelled":
         return this.#finish(call);
       case "onUserJoin":
-        call.others.add(userId);
         return this.#background(this.#growSlots(call));
       case "onUserLeave":
-        call.others.delete(userId);
-        return this.#views.setAvailable(userId, false);
+        return this.#views.forget(userId);
       case "onUserVideoAvailable":
         this.#views.setAvailable(userId, payload.isVideoAvailable);
         if (payload.isVideoAvailable) this.#background(call.media.ensure({ video: true }));
         return call.media.refresh();
       case "onCallMediaTypeChanged":
-        call.callMediaType = payload.newCallMediaType;
         if (call.callMediaType === VIDEO) return this.#background(call.media.ensure({ video: true }));
         return this.#background(this.#closeSource("camera"));
       case "slots":
@@ -554,12 +541,11 @@ export class CallKit {
     }
   }
 
-  #begin(call, { roomId, callMediaType, callRole }) {
-    Object.assign(call, { roomId, callMediaType, callRole, phase: "begun" });
+  #begin(call) {
     call.beganAt ??= this.#env.now();
     if (call.left) return;
     this.#openDevices(call);
-    const wish = { video: callMediaType === VIDEO, pairs: this.#pairs(call), simulcast: call.group };
+    const wish = { video: call.callMediaType === VIDEO, pairs: this.#pairs(call), simulcast: call.group };
     this.#background(call.media.start(wish));
   }
 
@@ -620,9 +606,7 @@ export class CallKit {
   // ---- listeners
 
   #emit(name, payload) {
-    const argument = name === TUICallEvent.onUserNetworkQualityChanged ? new QualityTable(payload) : payload;
-    for (const listener of [...(this.#listeners.get(name) ?? [])]) safely(() => listener(argument));
-    if (name in TUICallEvent) for (const listener of [...this.#allListeners]) safely(() => listener(name, argument));
+    this.#listeners.emit(name, payload);
   }
 
   /** Runs a method's work; its error is rejected and told to onError. */
@@ -650,42 +634,8 @@ export class CallKit {
   }
 }
 
-/** Iterates as `[userId, quality]`, as Tencent's snippet does, and has the contract's `networkQuality`. */
-class QualityTable extends Map {
-  constructor({ networkQuality, ...rest }) {
-    super(Object.entries(networkQuality ?? {}));
-    Object.assign(this, { ...rest, networkQuality });
-  }
-}
-
-/** One listener's failure is not the next one's. */
-function safely(work) {
-  try {
-    work();
-  } catch (error) {
-    console.error("A call event's listener failed.", error);
-  }
-}
-
 function errorText({ code, message }) {
   return `${code} ${message}`;
-}
-
-function accountOf(params) {
-  const { sdkAppId, userId, userSig, url, slotPairs = DEFAULT_SLOT_PAIRS } = params ?? {};
-  const expect = (fits, text) => {
-    if (!fits) throw localError("invalidParameter", text);
-  };
-  expect(Number.isInteger(sdkAppId), "sdkAppId: a whole number is expected.");
-  expect(typeof userId === "string" && userId, "userId: a text is expected.");
-  expect(typeof userSig === "string" && userSig, "userSig: the user's ticket is expected.");
-  const fits = Number.isInteger(slotPairs) && slotPairs >= 1 && slotPairs <= LARGEST_SLOT_PAIRS;
-  expect(fits, `slotPairs: 1 to ${LARGEST_SLOT_PAIRS} is expected.`);
-  return { sdkAppId, userId, slotPairs, url: socketUrl(url) };
-}
-
-function sameAccount(a, b) {
-  return a.sdkAppId === b?.sdkAppId && a.userId === b.userId && a.url === b.url;
 }
 
 function browser() {
@@ -699,6 +649,7 @@ function browser() {
     MediaStream,
     ResizeObserver,
     mediaDevices: navigator?.mediaDevices,
+    connection: navigator?.connection,
     setTimeout: (work, ms) => globalThis.setTimeout(work, ms),
     clearTimeout: (timer) => globalThis.clearTimeout(timer),
     now: () => Date.now(),
@@ -708,5 +659,7 @@ function browser() {
 
 /** The instance that most apps need. */
 export const TUICallKit = new CallKit();
+
+export { TUICallEvent };
 
 export default TUICallKit;

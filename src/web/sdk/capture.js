@@ -10,6 +10,8 @@ export class Capture {
   #env;
   #onChange;
   #onLost;
+  /** By source: the id of the device that the person prefers. */
+  #preferred = {};
   /** By source: the live track. @type {Map<Source, MediaStreamTrack>} */
   #tracks = new Map();
   /** By source: the promise of a device being opened. */
@@ -20,13 +22,14 @@ export class Capture {
   #previews = new Set();
 
   /**
-   * @param onChange called with (source, track or null) whenever what is sent changes
-   * @param onLost called with (source) when a device went away by itself
+   * @param {object} handlers change(source, track or null) whenever what is sent changes · lost(source) when a device went away by
+   *   itself and none took its place · devices() when devices were plugged in or out
    */
-  constructor(env, onChange, onLost) {
+  constructor(env, { change, lost, devices }) {
     this.#env = env;
-    this.#onChange = onChange;
-    this.#onLost = onLost;
+    this.#onChange = change;
+    this.#onLost = lost;
+    env.mediaDevices?.addEventListener?.("devicechange", devices);
   }
 
   track(source) {
@@ -52,6 +55,20 @@ export class Capture {
       this.#opening.set(source, opened);
     }
     return sources.map((source) => this.#opening.get(source) ?? Promise.resolve(this.track(source)));
+  }
+
+  /** Which devices there are. Browsers name them once one was opened. @returns {Promise<Devices>} */
+  async list() {
+    const found = (await this.#env.mediaDevices?.enumerateDevices?.()) ?? [];
+    const ofKind = (wanted) =>
+      found.filter(({ kind, deviceId }) => kind === wanted && deviceId).map(({ deviceId, label }) => ({ deviceId, label }));
+    return { microphone: ofKind("audioinput"), camera: ofKind("videoinput"), speaker: ofKind("audiooutput") };
+  }
+
+  /** Takes this device whenever it is there; at once, when the source is open. @param {"microphone" | "camera"} source */
+  async prefer(source, deviceId) {
+    this.#preferred[source] = deviceId;
+    if (this.#tracks.has(source)) await this.#reopen(source);
   }
 
   /** Stops the source and lets go of its device. */
@@ -88,12 +105,44 @@ export class Capture {
     }
     if (sources[0] === "screen") return devices.getDisplayMedia({ video: { frameRate: { ideal: 15 } }, audio: false });
     return devices.getUserMedia({
-      audio: sources.includes("microphone") && AUDIO_CONSTRAINTS,
-      video: sources.includes("camera") && VIDEO_CONSTRAINTS,
+      audio: sources.includes("microphone") && this.#constraints("microphone", AUDIO_CONSTRAINTS),
+      video: sources.includes("camera") && this.#constraints("camera", VIDEO_CONSTRAINTS),
     });
   }
 
-  #opened(source, stream, epoch) {
+  #constraints(source, usual) {
+    const preferred = this.#preferred[source];
+    return preferred ? { ...usual, deviceId: { ideal: preferred } } : usual;
+  }
+
+  /** Another device takes the place of the open one, muted if that was. */
+  async #reopen(source) {
+    const old = this.track(source);
+    const epoch = this.#epoch[source];
+    old.onended = null;
+    // Phones open no second camera while the first is in use.
+    old.stop();
+    try {
+      return this.#opened(source, await this.#devices([source]), epoch, old.enabled);
+    } catch (cause) {
+      if (epoch === this.#epoch[source]) this.close(source);
+      throw deviceError(source, cause);
+    }
+  }
+
+  /** The device went away, or the person ended the sharing of a screen from the browser's own bar. */
+  async #ended(source) {
+    if (source !== "screen") {
+      // Whatever else there is: a headset that was pulled out leaves the machine's own microphone.
+      delete this.#preferred[source];
+      const replaced = await this.#reopen(source).catch(() => null);
+      if (replaced || this.#tracks.has(source)) return;
+    }
+    this.close(source);
+    this.#onLost(source);
+  }
+
+  #opened(source, stream, epoch, enabled = true) {
     const [track] = source === "microphone" ? stream.getAudioTracks() : stream.getVideoTracks();
     if (!track) throw localError("deviceNotFound", `There is no ${source} that could be used.`);
     if (epoch !== this.#epoch[source]) {
@@ -102,10 +151,8 @@ export class Capture {
     }
     // The text of a shared window matters more than its motion.
     if (source === "screen") track.contentHint = "detail";
-    track.onended = () => {
-      this.close(source);
-      this.#onLost(source);
-    };
+    track.enabled = enabled;
+    track.onended = () => this.#ended(source);
     this.#tracks.set(source, track);
     this.#onChange(source, track);
     this.#refreshPreviews();

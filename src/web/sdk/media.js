@@ -1,4 +1,5 @@
 // One call's peer connection.
+import { encodingsFor, obey } from "./encodings.js";
 import { localError } from "./errors.js";
 
 /** A call of two needs one pair; the second video slot is for a shared screen. */
@@ -12,15 +13,6 @@ const REPAIRS_BEFORE_ERROR = 4;
 /** How long a group call waits for the camera before it decides on encodings without having seen it. */
 const CAMERA_WAIT_MS = 2_000;
 const VIEW_DELAY_MS = 150;
-
-/** Small, medium and full picture: what a thumbnail, a tile in a grid and a speaker in the middle need. */
-const SIMULCAST = [
-  { rid: "q", scaleResolutionDownBy: 4, maxBitrate: 150_000 },
-  { rid: "h", scaleResolutionDownBy: 2, maxBitrate: 500_000 },
-  { rid: "f", scaleResolutionDownBy: 1, maxBitrate: 1_700_000 },
-];
-const SIMULCAST_MIN_HEIGHT = 720;
-const SINGLE = { camera: [{ maxBitrate: 2_000_000 }], screen: [{ maxBitrate: 2_500_000 }], microphone: [{}] };
 
 /**
  * One call's peer connection. The client offers: its sending m-lines, and receiving ones that are slots for the server to fill. The
@@ -37,14 +29,16 @@ export class Media {
   #pc = null;
   /** By source: its sending transceiver. @type {Map<Source, RTCRtpTransceiver>} */
   #senders = new Map();
-  /** By sending transceiver and rid: the bitrate ceilings this side chose, to return to when the server lifts its own. */
-  #ceilings = new Map();
+  /** By sending transceiver: the encodings it was offered with, to return to when the server lifts its limits. */
+  #offered = new Map();
   #audioSlots = [];
   #videoSlots = [];
   /** By mid: who is there. @type {Map<string, Slot>} */
   #assigned = new Map();
   /** Sources the server must know to be muted. @type {Set<Source>} */
   #muted = new Set();
+  /** Those of which this connection's server was told. @type {Set<Source>} */
+  #toldMuted = new Set();
   #negotiation = Promise.resolve();
   #encoding = Promise.resolve();
   #queued = null;
@@ -56,9 +50,11 @@ export class Media {
   #closed = false;
 
   /**
-   * @param {object} remote offer(sdp, sources) · mute(source, muted) · view(slots), each a request to the server
-   * @param {Views} views
-   * @param onFailed called with an error when media cannot be had
+   * @param {object} parts
+   * @param {() => RTCIceServer[]} parts.iceServers The newest, because their passwords run out.
+   * @param {object} parts.remote offer(sdp, sources) · mute(source, muted) · view(slots), each a request to the server
+   * @param {Views} parts.views
+   * @param parts.onFailed called with an error when media cannot be had
    */
   constructor(env, { iceServers, capture, remote, views, onFailed }) {
     this.#env = env;
@@ -104,7 +100,14 @@ export class Media {
   async mute(source, muted) {
     if (muted) this.#muted.add(source);
     else this.#muted.delete(source);
-    if (this.#answered && this.#senders.has(source)) await this.#remote.mute(source, muted);
+    if (this.#answered && this.#senders.has(source)) await this.#tellMuted(source);
+  }
+
+  async #tellMuted(source) {
+    const muted = this.#muted.has(source);
+    if (muted) this.#toldMuted.add(source);
+    else this.#toldMuted.delete(source);
+    await this.#remote.mute(source, muted);
   }
 
   /** Who is in which slot. @param {Slot[]} slots */
@@ -122,19 +125,7 @@ export class Media {
 
   async #encode(mid, encodings) {
     const transceiver = [...this.#senders.values()].find((candidate) => candidate.mid === mid);
-    if (!transceiver) return;
-    const { sender } = transceiver;
-    const parameters = sender.getParameters();
-    for (const wanted of encodings) {
-      const ours = parameters.encodings.find((encoding) => (encoding.rid ?? null) === (wanted.rid ?? null));
-      if (!ours) continue;
-      const ceiling = this.#ceilings.get(transceiver)?.get(ours.rid ?? null) ?? Infinity;
-      const limit = Math.min(wanted.maxBitrate ?? Infinity, ceiling);
-      ours.active = wanted.active;
-      if (Number.isFinite(limit)) ours.maxBitrate = limit;
-      else delete ours.maxBitrate;
-    }
-    await sender.setParameters(parameters);
+    if (transceiver) await obey(transceiver.sender, encodings, this.#offered.get(transceiver));
   }
 
   /** Shows each user in the elements that are theirs, and tells the server what is looked at. */
@@ -148,12 +139,22 @@ export class Media {
     }
   }
 
-  /** The session is back: a connection that broke meanwhile is repaired. */
+  /** The session is back, perhaps over another network: the server's side stands, the path to it is looked for again. */
   resumed() {
     this.#lastView = "[]";
     this.refresh();
     // Without an answer the offer is still under way: it was sent again with the session.
-    if (this.#answered && this.#pc.connectionState !== "connected") this.#repair();
+    if (this.#answered) this.#restart();
+  }
+
+  /** The server knows nothing of this connection any more. */
+  renew() {
+    if (this.started && !this.#closed) this.#quietly(this.#rebuild());
+  }
+
+  /** This machine is on another network, and the session stands. */
+  networkChanged() {
+    if (this.#answered) this.#restart();
   }
 
   stats() {
@@ -175,11 +176,15 @@ export class Media {
   }
 
   #build() {
-    this.#pc = new this.#env.RTCPeerConnection({ iceServers: this.#iceServers, bundlePolicy: "max-bundle" });
+    this.#pc = new this.#env.RTCPeerConnection(this.#configuration());
     const pc = this.#pc;
     pc.onconnectionstatechange = () => pc === this.#pc && this.#watch();
     this.#grow();
     this.#arm(CONNECT_MEDIA_MS);
+  }
+
+  #configuration() {
+    return { iceServers: this.#iceServers(), bundlePolicy: "max-bundle" };
   }
 
   /** Adds the m-lines that are wished for and not there. */
@@ -197,22 +202,15 @@ export class Media {
   #send(source) {
     if (this.#senders.has(source)) return;
     const track = this.#capture.track(source);
-    const sendEncodings = (this.#layered(source, track) ? SIMULCAST : SINGLE[source]).map((encoding) => ({ ...encoding }));
+    const sendEncodings = encodingsFor(source, track, this.#wish.simulcast);
     const transceiver = this.#pc.addTransceiver(track ?? (source === "microphone" ? "audio" : "video"), {
       direction: "sendonly",
       streams: [new this.#env.MediaStream()],
       sendEncodings,
     });
-    this.#ceilings.set(transceiver, new Map(sendEncodings.map(({ rid, maxBitrate }) => [rid ?? null, maxBitrate])));
+    this.#offered.set(transceiver, sendEncodings);
     this.#senders.set(source, transceiver);
     preferCodecs(transceiver, this.#env);
-  }
-
-  #layered(source, track) {
-    if (source !== "camera" || !this.#wish.simulcast) return false;
-    const { width, height } = track?.getSettings() ?? {};
-    // Unknown: 720p is what was asked of the camera. A phone held upright has the sides swapped.
-    return !height || Math.min(width ?? height, height) >= SIMULCAST_MIN_HEIGHT;
   }
 
   #receive(kind) {
@@ -237,15 +235,18 @@ export class Media {
   async #offer(restart) {
     const pc = this.#pc;
     if (!pc || this.#closed) return;
-    if (restart) pc.restartIce();
+    if (restart) {
+      pc.setConfiguration?.(this.#configuration());
+      pc.restartIce();
+    }
     await pc.setLocalDescription();
     const sources = {};
     // One without a mid was added just then; its own offer follows.
     for (const [source, { mid }] of this.#senders) if (mid !== null) sources[mid] = source;
     const { sdp } = await this.#remote.offer(pc.localDescription.sdp, sources);
     if (pc !== this.#pc || this.#closed) return;
-    if (pc.remoteDescription && fingerprint(pc.remoteDescription.sdp) !== fingerprint(sdp)) {
-      // Another server process: its keys cannot continue this connection.
+    if (pc.remoteDescription && identity(pc.remoteDescription.sdp) !== identity(sdp)) {
+      // The other end is a new one: another server, or one that had given this connection up.
       this.#teardown();
       this.#build();
       return this.#offer(false);
@@ -257,8 +258,8 @@ export class Media {
       if (sender.track !== track) await sender.replaceTrack(track);
     }
     this.#answered = true;
-    const muted = [...this.#muted].filter((source) => this.#senders.has(source));
-    await Promise.allSettled(muted.map((source) => this.#remote.mute(source, true)));
+    const untold = [...this.#muted].filter((source) => this.#senders.has(source) && !this.#toldMuted.has(source));
+    await Promise.allSettled(untold.map((source) => this.#tellMuted(source)));
     this.refresh();
   }
 
@@ -295,9 +296,17 @@ export class Media {
     if (this.#repairs === REPAIRS_BEFORE_ERROR) {
       this.#onFailed(localError("mediaFailed", "No connection for audio and video can be made. A firewall may be in the way."));
     }
-    const repaired = this.#repairs === 1 && this.#answered ? this.#negotiate(true) : this.#rebuild();
-    repaired.catch(() => {
-      // The timer that was armed above tries again.
+    this.#quietly(this.#repairs === 1 && this.#answered ? this.#negotiate(true) : this.#rebuild());
+  }
+
+  #restart() {
+    this.#arm(CONNECT_MEDIA_MS);
+    this.#quietly(this.#negotiate(true));
+  }
+
+  #quietly(negotiation) {
+    negotiation.catch(() => {
+      // The timer tries again for as long as there is no connection.
     });
   }
 
@@ -317,7 +326,8 @@ export class Media {
     this.#answered = false;
     this.#lastView = "[]";
     this.#senders.clear();
-    this.#ceilings.clear();
+    this.#offered.clear();
+    this.#toldMuted.clear();
     this.#audioSlots = [];
     this.#videoSlots = [];
     this.#assigned.clear();
@@ -341,7 +351,7 @@ export class Media {
     const wishes = this.#views
       .wishes()
       .map(({ userId, source, maxHeight }) => ({ userId, source: source ?? this.#slotOf(userId)?.source ?? "camera", maxHeight }));
-    const slots = planView(mids, this.#assigned, wishes);
+    const slots = planView(mids, this.#assigned, wishes, (slot) => this.#views.isHidden(slot.userId, slot.source));
     const text = JSON.stringify(slots);
     if (text === this.#lastView) return;
     this.#lastView = text;
@@ -351,14 +361,26 @@ export class Media {
 }
 
 /**
- * Which user to ask for in which slot: who is in one stays there. More wishes than slots: an empty list, and the server chooses,
- * speakers first.
+ * Which user to ask for in which slot: who is in one stays there. With more wishes than slots the server chooses, speakers first.
+ * Who is in a slot and not looked at is asked for in no size at all.
  * @param {string[]} mids
  * @param {Map<string, Slot>} assigned
  * @param {{ userId: string, source: Source, maxHeight: number }[]} wishes
+ * @param {(slot: Slot) => boolean} isHidden
  */
-function planView(mids, assigned, wishes) {
-  if (wishes.length > mids.length) return [];
+function planView(mids, assigned, wishes, isHidden) {
+  const planned = wishes.length > mids.length ? new Map() : place(mids, assigned, wishes);
+  for (const mid of mids) {
+    const slot = assigned.get(mid);
+    if (!planned.has(mid) && slot?.userId && isHidden(slot)) {
+      planned.set(mid, { userId: slot.userId, source: slot.source, maxHeight: 0 });
+    }
+  }
+  return mids.filter((mid) => planned.has(mid)).map((mid) => ({ mid, ...planned.get(mid) }));
+}
+
+/** By mid: the wish for it. */
+function place(mids, assigned, wishes) {
   const isIn = (mid, wish) => assigned.get(mid)?.userId === wish.userId && assigned.get(mid)?.source === wish.source;
   const planned = new Map();
   const unplaced = [];
@@ -370,12 +392,14 @@ function planView(mids, assigned, wishes) {
   const free = mids.filter((mid) => !planned.has(mid));
   free.sort((a, b) => Number(Boolean(assigned.get(a)?.userId)) - Number(Boolean(assigned.get(b)?.userId)));
   unplaced.forEach((wish, index) => planned.set(free[index], wish));
-  return mids.filter((mid) => planned.has(mid)).map((mid) => ({ mid, ...planned.get(mid) }));
+  return planned;
 }
 
-/** The certificate behind a description (RFC 8122). */
-function fingerprint(sdp) {
-  return /^a=fingerprint:(.*)$/m.exec(sdp)?.[1]?.trim().toLowerCase();
+/** Whose description it is: the session's number (RFC 8866, 5.2) and the certificate (RFC 8122). */
+function identity(sdp) {
+  const number = /^o=\S+ (\S+)/m.exec(sdp)?.[1] ?? "";
+  const certificate = /^a=fingerprint:(.*)$/m.exec(sdp)?.[1]?.trim().toLowerCase() ?? "";
+  return `${number} ${certificate}`;
 }
 
 /**

@@ -4,6 +4,8 @@ import { CallError, FATAL_LOGIN, KICKED, errorFromReply, localError } from "./er
 /** Detects a dead connection well before the server gives up a seat; each ping is some 60 bytes. */
 const PING_INTERVAL_MS = 5_000;
 const PING_TIMEOUT_MS = 5_000;
+/** The network changed under the connection: mostly it is dead, and waiting for the usual time would be silence in a call. */
+const SUSPECT_PING_TIMEOUT_MS = 2_000;
 /** Longer than any answer takes, short enough that a person still waits. */
 const REQUEST_TIMEOUT_MS = 15_000;
 const CONNECT_TIMEOUT_MS = 10_000;
@@ -38,11 +40,20 @@ export class Signal {
   /** By id: { id, method, params, resolve, reject, timer, sent }; in the order of asking. */
   #requests = new Map();
   #timers = { retry: null, ping: null, pong: null, connect: null };
-  #onOnline = () => this.#retryNow();
+  /** Wi-Fi, mobile, …, where the browser tells it. */
+  #networkType;
+  #onOnline = () => this.#networkChanged();
+  #onConnectionChange = () => {
+    // Browsers also tell of a mere change of speed.
+    if (this.#env.connection.type === this.#networkType) return;
+    this.#networkType = this.#env.connection.type;
+    this.#networkChanged();
+  };
 
   /**
-   * @param {object} handlers notify(method, params) · session(login result, resumed) · state("online" | "reconnecting") ·
-   *   lost(method) for a request whose fate is unknown · fatal(error) when it gives up for good
+   * @param {object} handlers notify(method, params) · session(login result, { again, resumed }): resumed when everything missed
+   *   follows · state("online" | "reconnecting") · lost(method) for a request whose fate is unknown · networkChanged() while the
+   *   connection stands · fatal(error) when it gives up for good
    */
   constructor(env, url, credentials, handlers) {
     this.#env = env;
@@ -62,6 +73,8 @@ export class Signal {
   /** Connects and logs in; rejects when the first attempt fails. */
   open() {
     this.#env.window?.addEventListener?.("online", this.#onOnline);
+    this.#networkType = this.#env.connection?.type;
+    this.#env.connection?.addEventListener?.("change", this.#onConnectionChange);
     return new Promise((resolve, reject) => {
       this.#opening = { resolve, reject };
       this.#connect();
@@ -94,6 +107,7 @@ export class Signal {
     if (this.#state === "closed") return;
     this.#state = "closed";
     this.#env.window?.removeEventListener?.("online", this.#onOnline);
+    this.#env.connection?.removeEventListener?.("change", this.#onConnectionChange);
     this.#dropSocket();
     this.#opening?.reject(error);
     this.#opening = null;
@@ -133,13 +147,15 @@ export class Signal {
   #loggedIn({ result, error }) {
     this.#clear("connect");
     if (error) return this.#refused(errorFromReply(error));
-    const resumed = result.sessionId === this.#sessionId;
+    const again = this.#sessionId !== null;
+    // The same session without its messages: the server was started anew meanwhile.
+    const resumed = again && result.sessionId === this.#sessionId && result.resumed !== false;
     this.#sessionId = result.sessionId;
     this.#resumeToken = result.resumeToken ?? this.#resumeToken;
     this.#attempts = 0;
     this.#state = "online";
     this.#schedulePing();
-    this.#handlers.session(result, resumed);
+    this.#handlers.session(result, { again, resumed });
     this.#handlers.state("online");
     this.#opening?.resolve(result);
     this.#opening = null;
@@ -204,12 +220,13 @@ export class Signal {
     this.#settle(request.id, localError("connectionLost", `The connection was lost before ${request.method} was answered.`));
   }
 
-  #retryNow() {
+  #networkChanged() {
     if (this.#state === "waiting") {
       this.#clear("retry");
       this.#connect();
     } else if (this.online) {
-      this.#ping();
+      this.#ping(SUSPECT_PING_TIMEOUT_MS);
+      this.#handlers.networkChanged();
     }
   }
 
@@ -218,14 +235,14 @@ export class Signal {
     this.#timers.ping = this.#env.setTimeout(() => this.#ping(), PING_INTERVAL_MS);
   }
 
-  #ping() {
+  #ping(timeout = PING_TIMEOUT_MS) {
     const socket = this.#socket;
     this.#clear("pong");
     this.#timers.pong = this.#env.setTimeout(() => {
       if (this.#socket !== socket || !this.online) return;
       this.#dropSocket();
       this.#waitToRetry();
-    }, PING_TIMEOUT_MS);
+    }, timeout);
     const answered = () => {
       if (this.#socket !== socket) return;
       this.#clear("pong");
@@ -265,15 +282,4 @@ function parse(text) {
 /** Milliseconds before attempt number `attempt`, spread by `random` in [0, 1) so that clients do not come back all at once. */
 function backoff(attempt, random) {
   return Math.min(BACKOFF_LARGEST_MS, BACKOFF_FIRST_MS * 2 ** attempt) * (0.5 + random / 2);
-}
-
-/** The WebSocket address of a server given as page, socket or nothing at all. */
-export function socketUrl(url) {
-  const base = import.meta.url.startsWith("http") ? import.meta.url : undefined;
-  const address = url ? new URL(url, base) : new URL("/v1/ws", base);
-  address.protocol = address.protocol.replace(/^http/, "ws");
-  if (!/^wss?:$/.test(address.protocol)) throw localError("invalidParameter", `url: no web address: ${url}`);
-  if (address.pathname === "/") address.pathname = "/v1/ws";
-  address.hash = "";
-  return address.href;
 }

@@ -7,9 +7,9 @@
  *     await TUICallKit.init({ sdkAppId, userId, userSig });
  *     await TUICallKit.call({ userIdList: ["bob"], callMediaType: 1 });
  *
- * One ES module, no build step, no dependency. Its parts, from the bottom up: errors, Signal (one JSON-RPC session over WebSocket that
- * survives lost connections), Views (which element shows whom), Capture (this machine's microphone, camera and screen), Media (one
- * call's peer connection), and CallKit, the interface. SDK.md in the project's sources is its guide.
+ * One ES module, no build step, no dependency. Its parts, from the bottom up: errors, events, Signal (one JSON-RPC session over WebSocket
+ * that survives lost connections), Views (which element shows whom), Capture (this machine's microphone, camera and screen), Media (one
+ * call's peer connection), Call (what this side knows of a call), and CallKit, the interface. SDK.md in the project's sources is its guide.
  */
 
 /**
@@ -42,6 +42,8 @@
  * @property {CallRole} callRole
  * @property {"calling" | "ringing" | "begun"} phase Calling: others ring. Ringing: this user is being called.
  *
+ * @typedef {{ deviceId: string, label: string }} Device The label is "" until a device was opened.
+ * @typedef {{ microphone: Device[], camera: Device[], speaker: Device[] }} Devices
  * @typedef {{ mid: string, userId: string | null, source: Source, paused: boolean }} Slot
  * @typedef {{ rid?: string | null, active: boolean, maxBitrate?: number }} Encoding
  */

@@ -10,10 +10,15 @@ export class Views {
   #onResize;
   /** By user and source: { userId, source, video }. */
   #shown = new Map();
+  /** What the app stopped showing, by user and source: { userId, source }. */
+  #hidden = new Map();
   /** Users who send video. @type {Set<string>} */
   #available = new Set();
   /** Voices a browser would not play before the person touched the page. @type {Set<HTMLAudioElement>} */
   #blocked = new Set();
+  /** Everything that plays a voice. @type {Set<HTMLAudioElement>} */
+  #voices = new Set();
+  #speaker = "";
   #observer;
   #unlock = () => this.#playBlocked();
 
@@ -27,7 +32,14 @@ export class Views {
     this.remove(userId, source);
     const video = videoIn(element, this.#env);
     this.#shown.set(keyOf(userId, source), { userId, source, video });
+    for (const [key, hidden] of this.#hidden) if (covers({ userId, source }, hidden)) this.#hidden.delete(key);
     this.#observer?.observe(video);
+  }
+
+  /** The app looks at it no longer. */
+  hide(userId, source) {
+    this.remove(userId, source);
+    this.#hidden.set(keyOf(userId, source), { userId, source });
   }
 
   remove(userId, source) {
@@ -43,9 +55,16 @@ export class Views {
     else this.#available.delete(userId);
   }
 
+  /** The user is gone; an element that shows them waits, should they come back. */
+  forget(userId) {
+    this.#available.delete(userId);
+    for (const [key, hidden] of this.#hidden) if (hidden.userId === userId) this.#hidden.delete(key);
+  }
+
   clear() {
     for (const { userId, source } of [...this.#shown.values()]) this.remove(userId, source);
     this.#available.clear();
+    this.#hidden.clear();
   }
 
   /** Puts into each element the stream that `streamOf(userId, source)` names. */
@@ -63,6 +82,11 @@ export class Views {
       .map(({ userId, source, video }) => ({ userId, source, maxHeight: this.#heightOf(video) }));
   }
 
+  /** Whether the app said that it does not look at this. */
+  isHidden(userId, source) {
+    return [...this.#hidden.values()].some((hidden) => covers(hidden, { userId, source }));
+  }
+
   #heightOf({ clientWidth, clientHeight }) {
     // A wide, low tile shows a cut of a picture that is as wide as the tile.
     const pixels = Math.max(clientHeight, (clientWidth * 9) / 16) * (this.#env.window?.devicePixelRatio ?? 1);
@@ -77,6 +101,8 @@ export class Views {
     audio.hidden = true;
     audio.dataset.callkit = "voice";
     audio.srcObject = stream;
+    this.#voices.add(audio);
+    if (this.#speaker) audio.setSinkId?.(this.#speaker)?.catch(() => {});
     this.#env.document.body.append(audio);
     audio.play()?.catch((error) => {
       if (error.name !== "NotAllowedError") return;
@@ -86,8 +112,17 @@ export class Views {
     return audio;
   }
 
+  /** Voices come out of this device; "": the system's choice. */
+  async speakThrough(deviceId) {
+    const Audio = this.#env.window?.HTMLMediaElement;
+    if (Audio && !("setSinkId" in Audio.prototype)) throw localError("deviceFailed", "This browser plays sound where the system does.");
+    this.#speaker = deviceId;
+    await Promise.all([...this.#voices].map((audio) => audio.setSinkId?.(deviceId)));
+  }
+
   hush(audio) {
     if (!audio) return;
+    this.#voices.delete(audio);
     this.#blocked.delete(audio);
     audio.srcObject = null;
     audio.remove();
@@ -98,6 +133,11 @@ export class Views {
     for (const audio of this.#blocked) audio.play()?.catch(() => {});
     this.#blocked.clear();
   }
+}
+
+/** No source named means camera and screen. */
+function covers(wide, narrow) {
+  return wide.userId === narrow.userId && (!wide.source || wide.source === narrow.source);
 }
 
 function keyOf(userId, source) {
