@@ -1,125 +1,140 @@
-//! A person at a browser: Chromium with a fake camera and microphone, on the try-a-call page.
+//! A person at a browser, on the try-a-call page.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use fantoccini::wd::TimeoutConfiguration;
-use fantoccini::{Client, ClientBuilder, Locator};
-use hyper_util::client::legacy::connect::HttpConnector;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
-use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::DEADLINE;
+use crate::chromium::Chromium;
+use crate::firefox::Firefox;
 use crate::rpc::label;
-
-/// Fake devices, loopback allowed in ICE, and nothing that talks to anyone else.
-const FLAGS: [&str; 17] = [
-    "--headless=new",
-    "--allow-loopback-in-peer-connection",
-    "--autoplay-policy=no-user-gesture-required",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-dev-shm-usage",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-sync",
-    "--mute-audio",
-    "--no-first-run",
-    "--no-sandbox",
-    "--remote-debugging-pipe",
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-    "--disable-renderer-backgrounding",
-    "--disable-backgrounding-occluded-windows",
-];
-
-/// Time that a driver has to take leave of its browser when a test ends.
-const FAREWELL: Duration = Duration::from_secs(5);
 
 /// What every script of these tests may use: the page's peer connections, seen without the page's help; waiting for a condition.
 const WITNESS: &str = include_str!("witness.js");
 
+/// Two browsers with video fill two cores; more tests of them at once would only test the machine.
+static TURN: Mutex<()> = Mutex::const_new(());
+
 /// One browser with one page; it ends with its value.
 pub struct Browser {
-    client: Client,
-    _driver: Driver,
+    engine: Engine,
     name: String,
     /// Its profile and whatever else it leaves behind.
     _folder: TempDir,
 }
 
-/// A driver's process and its session, which owns the browser's processes.
-struct Driver {
-    process: Child,
-    port: u16,
-    session: Option<String>,
+enum Engine {
+    Chromium(Chromium),
+    Firefox(Firefox),
+}
+
+/// Which browser.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Make {
+    Chromium,
+    Firefox,
+}
+
+/// Waits for the right to use browsers, and has it as long as the value lives.
+pub async fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().await
 }
 
 impl Browser {
     /// Opens the page of the server as this user, who is logged in when it returns.
     pub async fn open(page: &str, name: &str) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut driver = Driver::start(folder.path()).await;
-        let user_data = format!("--user-data-dir={}", folder.path().join("profile").display());
-        let flags: Vec<&str> = FLAGS.into_iter().chain([user_data.as_str()]).collect();
-        let wishes = json!({"browserName": "chrome", "goog:chromeOptions": {"args": flags}});
-        let capabilities = wishes.as_object().expect("an object").clone();
-        let address = format!("http://127.0.0.1:{}", driver.port);
-        let connecting =
-            async { ClientBuilder::new(HttpConnector::new()).capabilities(capabilities).connect(&address).await };
-        let client = timeout(DEADLINE, connecting).await.expect("in time").expect("Chromium starts");
-        driver.session = client.session_id().await.expect("a session");
-        client
-            .update_timeouts(TimeoutConfiguration::new(Some(DEADLINE), Some(DEADLINE), None))
-            .await
-            .expect("timeouts are set");
-        let browser = Self { client, _driver: driver, name: name.to_owned(), _folder: folder };
-        browser.client.goto(&format!("{page}?name={name}")).await.expect("the page loads");
-        browser.client.execute(WITNESS, Vec::new()).await.expect("the witness is told");
+        Self::open_in(Make::Chromium, page, name).await
+    }
+
+    /// As [`Browser::open`], in a browser of this make.
+    pub async fn open_in(make: Make, page: &str, name: &str) -> Self {
+        let browser = Self::visit(make, &format!("{page}?name={name}"), name).await;
         browser.wait_for("the call buttons", "witness.usable('#call-video')").await;
         browser
     }
 
-    /// A person's call: the callee's name, and one of the two buttons.
-    pub async fn call(&self, callee: &str, button: &str) {
-        let field = self.client.find(Locator::Css("#callee")).await.expect("a field for the callee");
-        field.clear().await.expect("it can be emptied");
-        field.send_keys(callee).await.expect("it can be written to");
+    /// Opens any page; `name` is for messages.
+    pub async fn visit(make: Make, address: &str, name: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let engine = match make {
+            Make::Chromium => Engine::Chromium(Chromium::start(folder.path(), origin(address)).await),
+            Make::Firefox => Engine::Firefox(Firefox::start(folder.path()).await),
+        };
+        let browser = Self { engine, name: name.to_owned(), _folder: folder };
+        browser.go(address).await;
+        browser
+    }
+
+    /// Opens another page in place of this one.
+    pub async fn go(&self, address: &str) {
+        match &self.engine {
+            Engine::Chromium(chromium) => chromium.open(address).await,
+            Engine::Firefox(firefox) => firefox.open(address).await,
+        }
+        self.run(&format!("(() => {{ {WITNESS} }})()")).await;
+    }
+
+    /// A person's call: the callees' names, and one of the two buttons.
+    pub async fn call(&self, callees: &str, button: &str) {
+        self.type_into("#callee", callees).await;
         self.click(button).await;
+    }
+
+    pub async fn type_into(&self, selector: &str, text: &str) {
+        match &self.engine {
+            Engine::Chromium(chromium) => chromium.type_into(selector, text).await,
+            Engine::Firefox(firefox) => firefox.type_into(selector, text).await,
+        }
     }
 
     /// Clicks a button as soon as a person could.
     pub async fn click(&self, selector: &str) {
         self.wait_for(selector, &format!("witness.usable({selector:?})")).await;
-        let button = self.client.find(Locator::Css(selector)).await.expect("it is there");
-        button.click().await.unwrap_or_else(|error| panic!("{}: {selector} cannot be clicked: {error}", self.name));
+        let clicked = match &self.engine {
+            Engine::Chromium(chromium) => chromium.click(selector).await,
+            Engine::Firefox(firefox) => firefox.click(selector).await,
+        };
+        clicked.unwrap_or_else(|error| panic!("{}: {selector} cannot be clicked: {error}", self.name));
+    }
+
+    /// The tab dies without a word.
+    pub async fn crash(self) {
+        match &self.engine {
+            Engine::Chromium(chromium) => chromium.crash().await,
+            // The process is killed.
+            Engine::Firefox(_) => drop(self),
+        }
+    }
+
+    /// The value of an expression in the page, which may be a promise.
+    pub async fn run(&self, expression: &str) -> Value {
+        self.evaluate(expression).await.unwrap_or_else(|error| panic!("{}: {expression}: {error}", self.name))
+    }
+
+    async fn evaluate(&self, expression: &str) -> Result<Value, String> {
+        match &self.engine {
+            Engine::Chromium(chromium) => chromium.evaluate(expression).await,
+            Engine::Firefox(firefox) => firefox.evaluate(expression).await,
+        }
     }
 
     /// Waits until the expression (which may be a promise) is true in the page; gives its value.
     pub async fn wait_for(&self, what: &str, expression: &str) -> Value {
-        let script = format!(
-            "const [within, done] = arguments; witness.until(async () => ({expression}), within).then(done, (e) => done({{failed: String(e)}}));"
-        );
         // The page gives up shortly before the driver would, and says why.
-        let within = DEADLINE - Duration::from_secs(2);
-        let outcome = self.client.execute_async(&script, vec![json!(within.as_millis() as u64)]).await;
-        let outcome = match outcome {
-            Ok(outcome) if outcome.get("failed").is_none() => return outcome,
-            Ok(outcome) => outcome["failed"].to_string(),
-            Err(error) => error.to_string(),
+        let within = (DEADLINE - Duration::from_secs(2)).as_millis();
+        let error = match self.evaluate(&format!("witness.until(async () => ({expression}), {within})")).await {
+            Ok(value) => return value,
+            Err(error) => error,
         };
-        let seen = self.client.execute("return witness.describe();", Vec::new()).await;
-        panic!("{} waited in vain for {what}: {outcome}; the page: {:#}", self.name, seen.unwrap_or_default());
+        let seen = self.evaluate("witness.describe()").await.unwrap_or_default();
+        panic!("{} waited in vain for {what}: {error}; the page: {seen:#}", self.name);
     }
 
     /// The events that the page lists, as `rpc::label` has them, the oldest first; without those that come on their own time.
     pub async fn events(&self) -> Vec<String> {
-        let events = self.client.execute("return witness.events();", Vec::new()).await.expect("the page lists events");
+        let events = self.run("witness.events()").await;
         events.as_array().expect("a list").iter().map(|event| label(text(&event["name"]), &event["payload"])).collect()
     }
 
@@ -130,9 +145,7 @@ impl Browser {
     }
 
     pub async fn decoded_frames(&self) -> u64 {
-        let script = "return witness.total('video', 'framesDecoded');";
-        let total = self.client.execute(script, Vec::new()).await.expect("statistics");
-        total.as_u64().expect("a count")
+        self.run("witness.total('video', 'framesDecoded')").await.as_u64().expect("a count")
     }
 
     /// Waits until frames of someone's video are decoded, and ever more of them.
@@ -156,50 +169,12 @@ impl Browser {
     }
 }
 
-impl Driver {
-    async fn start(folder: &Path) -> Self {
-        let mut command = Command::new("chromedriver");
-        command.env("TMPDIR", folder);
-        command.args(["--port=0", "--log-level=WARNING"]).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut process = command.spawn().expect("chromedriver is installed (tests/run does it)");
-        let stdout = BufReader::new(process.stdout.take().expect("stdout is piped"));
-        let mut driver = Self { process, port: 0, session: None };
-        let (said, port) = oneshot::channel();
-        std::thread::spawn(move || {
-            let mut lines = stdout.lines().map_while(Result::ok);
-            let _ = said.send(lines.find_map(|line| port_of(&line)));
-            lines.for_each(drop);
-        });
-        let port = timeout(DEADLINE, port).await.expect("in time").expect("stdout is read");
-        driver.port = port.expect("chromedriver says its port");
-        driver
-    }
-
-    /// Ends the session, and the browser with it: blocking, because it is also done while a panic goes by.
-    fn take_leave(&self, session: &str) -> std::io::Result<()> {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
-        stream.set_read_timeout(Some(FAREWELL))?;
-        write!(stream, "DELETE /session/{session} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")?;
-        // The answer comes when the browser is gone; that it comes is all there is to know.
-        stream.read(&mut [0; 512]).map(drop)
-    }
-}
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        if let Some(session) = &self.session {
-            let _ = self.take_leave(session);
-        }
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+/// `http://host:port` of an address.
+fn origin(address: &str) -> &str {
+    let host = address.find("://").map_or(0, |at| at + 3);
+    address[host..].find('/').map_or(address, |end| &address[..host + end])
 }
 
 fn text(value: &Value) -> &str {
     value.as_str().expect("a text")
-}
-
-/// `ChromeDriver was started successfully on port 41397.`
-fn port_of(line: &str) -> Option<u16> {
-    line.strip_prefix("ChromeDriver was started successfully on port ")?.trim_end_matches('.').parse().ok()
 }

@@ -4,15 +4,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use serde_json::json;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::MutexGuard;
 
 use crate::backend::{Backend, Envelope, names};
-use crate::browser::Browser;
+use crate::browser::{Browser, Make, turn};
+use crate::network::Network;
 use crate::rpc::Client;
 use crate::server::{Server, Site};
-
-/// Two browsers with video fill two cores; more of them at once would only test the machine.
-static TURN: Mutex<()> = Mutex::const_new(());
 
 /// A server with a backend, and two people at their browsers.
 struct Stage {
@@ -30,7 +28,7 @@ impl Stage {
     }
 
     async fn set_with(settings: &[&str]) -> Self {
-        let turn = TURN.lock().await;
+        let turn = turn().await;
         let backend = Backend::start().await;
         let site = settings.iter().fold(Site::new(&[&backend]), |site, setting| site.set(setting));
         let server = site.serve().await;
@@ -223,7 +221,7 @@ async fn a_caller_who_gives_up_stops_the_ringing() {
 /// Nothing is configured but addresses that keep out of the way of other tests.
 #[tokio::test]
 async fn one_command_starts_a_server_that_people_can_talk_over() {
-    let _turn = TURN.lock().await;
+    let _turn = turn().await;
     let site = Site::new(&[]);
     let server = site.serve_by_default().await;
     let page = server.page();
@@ -248,4 +246,24 @@ async fn one_command_starts_a_server_that_people_can_talk_over() {
     }
     let status = server.stop().await;
     assert!(status.success(), "{status}");
+}
+
+#[tokio::test]
+async fn two_makes_of_browser_see_and_hear_each_other() {
+    let _turn = turn().await;
+    let network = Network::lay(1);
+    let site = Site::new(&[]);
+    let server = site.serve_across(&network).await;
+    let page = server.page();
+    let (alice, bob) = tokio::join!(Browser::open(&page, "alice"), Browser::open_in(Make::Firefox, &page, "bob"));
+    alice.call("bob", "#call-video").await;
+    bob.click("#accept").await;
+    for (person, other) in [(&alice, "bob"), (&bob, "alice")] {
+        person.expect_video().await;
+        person.expect_audio().await;
+        person.expect_tile(other, "tile.dataset.video === 'on' && Number(tile.dataset.volume) > 0").await;
+    }
+    // Nothing that one of them cannot decode is ever sent: every frame that came was shown.
+    bob.click("#hangup").await;
+    alice.events_to("onCallEnd").await;
 }

@@ -6,14 +6,20 @@ mod api;
 mod backend;
 mod browser;
 mod calls;
+mod chromium;
 mod delivery;
 mod doors;
 mod drain;
+mod firefox;
+mod lost;
+mod network;
 mod operator;
+mod restart;
 mod resume;
 mod rpc;
 mod server;
 mod webhooks;
+mod wire;
 
 use std::time::Duration;
 

@@ -13,6 +13,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::DEADLINE;
+use crate::network::Network;
 
 /// A server's folder: configuration, data, log. It stays when the process goes, so a server can be started in it again.
 pub struct Site {
@@ -24,8 +25,16 @@ pub struct Site {
 pub struct Server {
     process: Child,
     log: PathBuf,
+    addresses: Addresses,
+}
+
+/// Where a server listens.
+#[derive(Debug, Clone)]
+pub struct Addresses {
     public: SocketAddr,
     admin: SocketAddr,
+    /// Of the first shard.
+    udp: SocketAddr,
 }
 
 impl Site {
@@ -58,6 +67,30 @@ impl Site {
         for setting in &self.settings {
             command.args(["--set", setting]);
         }
+        Server::start(command, self.folder.path().join("server.log")).await
+    }
+
+    /// Where an earlier one listened.
+    pub async fn serve_at(&self, addresses: &Addresses) -> Server {
+        let Addresses { public, admin, udp } = addresses;
+        let mut command = self.command("serve");
+        let there =
+            [format!("http.public={public}"), format!("http.admin={admin}"), format!("media.udp_port={}", udp.port())];
+        for setting in self.settings.iter().chain(&there) {
+            command.args(["--set", setting]);
+        }
+        Server::start(command, self.folder.path().join("server.log")).await
+    }
+
+    /// At the other end of the network; the try-a-call page is for everyone there.
+    pub async fn serve_across(&self, network: &Network) -> Server {
+        let mut command = self.command("serve");
+        let site = network.site();
+        let here = [format!("http.public={site}:0"), format!("media.address={site}"), "http.try_page=all".to_owned()];
+        for setting in self.settings.iter().chain(&here) {
+            command.args(["--set", setting]);
+        }
+        network.at_site(&mut command);
         Server::start(command, self.folder.path().join("server.log")).await
     }
 
@@ -126,29 +159,38 @@ impl Server {
         });
         // Made first: it kills the process and shows the log if what follows panics.
         let unbound = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut server = Self { process, log, public: unbound, admin: unbound };
+        let mut server = Self { process, log, addresses: Addresses { public: unbound, admin: unbound, udp: unbound } };
         let line = timeout(DEADLINE, first).await.expect("the server says where it listens").expect("stdout is read");
         let line = line.expect("the server says where it listens before it ends");
         let said: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("the first line is JSON: {line}"));
-        let address = |listener: &str| {
-            let text = said["listening"][listener].as_str();
+        let address = |listener: &Value| {
+            let text = listener.as_str();
             text.and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{listener} in {line}"))
         };
-        (server.public, server.admin) = (address("public"), address("admin"));
+        let said = &said["listening"];
+        server.addresses = Addresses {
+            public: address(&said["public"]),
+            admin: address(&said["admin"]),
+            udp: address(&said["udp"][0]),
+        };
         server
     }
 
     /// The page's address.
     pub fn page(&self) -> String {
-        format!("http://{}/", self.public)
+        format!("http://{}/", self.addresses.public)
     }
 
     pub fn public(&self) -> SocketAddr {
-        self.public
+        self.addresses.public
+    }
+
+    pub fn addresses(&self) -> Addresses {
+        self.addresses.clone()
     }
 
     pub fn admin(&self) -> SocketAddr {
-        self.admin
+        self.addresses.admin
     }
 
     /// Asks it to stop, and waits until it has.

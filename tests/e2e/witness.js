@@ -1,9 +1,11 @@
 // What the tests see of a page: its peer connections and the person's view of it, without the page's help.
 const connections = [];
+const paths = new Set();
 const apply = RTCPeerConnection.prototype.setLocalDescription;
-RTCPeerConnection.prototype.setLocalDescription = function (...description) {
+RTCPeerConnection.prototype.setLocalDescription = async function (...description) {
   if (!connections.includes(this)) connections.push(this);
-  return apply.apply(this, description);
+  await apply.apply(this, description);
+  paths.add(/a=ice-ufrag:(.*)/.exec(this.localDescription.sdp)[1]);
 };
 
 const telemetry = ["onUserVoiceVolumeChanged", "onUserNetworkQualityChanged"];
@@ -50,6 +52,9 @@ window.witness = {
   },
 
   total,
+
+  /** How many connections there were, and how many paths were looked for: an ICE restart is one more. */
+  media: () => ({ connections: connections.length, paths: paths.size }),
 
   /** What the person sees listed: names and payloads, the oldest first. */
   events() {
