@@ -27,7 +27,7 @@ pub struct Browser {
 
 enum Engine {
     Chromium(Chromium),
-    Firefox(Firefox),
+    Firefox(Box<Firefox>),
 }
 
 /// Which browser.
@@ -60,7 +60,7 @@ impl Browser {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let engine = match make {
             Make::Chromium => Engine::Chromium(Chromium::start(folder.path(), origin(address)).await),
-            Make::Firefox => Engine::Firefox(Firefox::start(folder.path()).await),
+            Make::Firefox => Engine::Firefox(Box::new(Firefox::start(folder.path()).await)),
         };
         let browser = Self { engine, name: name.to_owned(), _folder: folder };
         browser.go(address).await;
