@@ -253,7 +253,7 @@ async fn two_makes_of_browser_see_and_hear_each_other() {
     let _turn = turn().await;
     let network = Network::lay(1);
     let site = Site::new(&[]);
-    let server = site.serve_across(&network).await;
+    let server = network.serve(&site).await;
     let page = server.page();
     let (alice, bob) = tokio::join!(Browser::open(&page, "alice"), Browser::open_in(Make::Firefox, &page, "bob"));
     alice.call("bob", "#call-video").await;

@@ -81,7 +81,7 @@ async fn another_network_is_another_path_for_the_same_call() {
     let _turn = turn().await;
     let network = Network::lay(2);
     let site = Site::new(&[]);
-    let server = site.serve_across(&network).await;
+    let server = network.serve(&site).await;
     let page = server.page();
     let (alice, bob) = tokio::join!(Browser::open(&page, "alice"), Browser::open(&page, "bob"));
     alice.call("bob", "#call-video").await;

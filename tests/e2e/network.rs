@@ -10,6 +10,8 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use crate::server::{Server, Site};
+
 /// Both sides and their cables. They go with the test's last process.
 pub struct Network {
     site: File,
@@ -46,13 +48,17 @@ impl Network {
         self
     }
 
-    /// The address of everything at the site.
-    pub fn site(&self) -> Ipv4Addr {
-        SITE
+    /// Starts the server at the site; its try-a-call page is for everyone on this network.
+    pub async fn serve(&self, site: &Site) -> Server {
+        let here = [format!("http.public={SITE}:0"), format!("media.address={SITE}"), "http.try_page=all".to_owned()];
+        site.serve_with(&here, |command| {
+            self.at_site(command);
+        })
+        .await
     }
 
-    /// A command will run at the site.
-    pub fn at_site<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+    /// The command will run at the site.
+    fn at_site<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         let site = self.site.as_raw_fd();
         // SAFETY: between fork and exec there is one system call, which takes no memory; the descriptor is open, for it was inherited.
         unsafe { command.pre_exec(move || enter(site)) }

@@ -13,7 +13,6 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::DEADLINE;
-use crate::network::Network;
 
 /// A server's folder: configuration, data, log. It stays when the process goes, so a server can be started in it again.
 pub struct Site {
@@ -63,34 +62,24 @@ impl Site {
     }
 
     pub async fn serve(&self) -> Server {
-        let mut command = self.command("serve");
-        for setting in &self.settings {
-            command.args(["--set", setting]);
-        }
-        Server::start(command, self.folder.path().join("server.log")).await
+        self.serve_with(&[], |_| {}).await
     }
 
     /// Where an earlier one listened.
     pub async fn serve_at(&self, addresses: &Addresses) -> Server {
         let Addresses { public, admin, udp } = addresses;
-        let mut command = self.command("serve");
         let there =
             [format!("http.public={public}"), format!("http.admin={admin}"), format!("media.udp_port={}", udp.port())];
-        for setting in self.settings.iter().chain(&there) {
-            command.args(["--set", setting]);
-        }
-        Server::start(command, self.folder.path().join("server.log")).await
+        self.serve_with(&there, |_| {}).await
     }
 
-    /// At the other end of the network; the try-a-call page is for everyone there.
-    pub async fn serve_across(&self, network: &Network) -> Server {
+    /// With more settings, and a process made ready by `prepare`.
+    pub async fn serve_with(&self, settings: &[String], prepare: impl FnOnce(&mut Command)) -> Server {
         let mut command = self.command("serve");
-        let site = network.site();
-        let here = [format!("http.public={site}:0"), format!("media.address={site}"), "http.try_page=all".to_owned()];
-        for setting in self.settings.iter().chain(&here) {
+        for setting in self.settings.iter().chain(settings) {
             command.args(["--set", setting]);
         }
-        network.at_site(&mut command);
+        prepare(&mut command);
         Server::start(command, self.folder.path().join("server.log")).await
     }
 
