@@ -52,6 +52,14 @@ impl Want<'_> {
         self.ladder.iter().rposition(fits).or_else(|| self.smallest_picture())
     }
 
+    /// How many layers less than the best that is no waste this is: one for each smaller picture, half of one for each lower frame rate.
+    pub fn layers_short(&self, given: Option<usize>) -> f32 {
+        let (Some(given), Some(ceiling)) = (given, self.ceiling()) else { return 0.0 };
+        let picture = |rung: &Rung| (rung.encoding, rung.layer.spatial);
+        let steps = self.ladder.get(given..=ceiling).unwrap_or_default();
+        steps.windows(2).map(|two| if picture(&two[0]) == picture(&two[1]) { 0.5 } else { 1.0 }).sum()
+    }
+
     fn bitrate(&self, rung: Option<usize>) -> u64 {
         rung.map_or(0, |rung| self.ladder[rung].bitrate)
     }

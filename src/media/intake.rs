@@ -2,6 +2,7 @@
 
 use str0m::rtp::RtpPacket;
 
+use super::flow::Arrived;
 use super::member::Link;
 use super::payload::Glimpse;
 use super::peer::{PeerEvent, StreamName};
@@ -22,8 +23,12 @@ impl Room {
         }
         turn.outbox.drain.packets = packets;
         let mut events = std::mem::take(&mut turn.outbox.drain.events);
+        let measured = events.iter().any(|event| matches!(event, PeerEvent::Peer(_)));
         for event in events.drain(..) {
             self.take_event(seat, event, turn);
+        }
+        if measured {
+            self.grade(seat, turn);
         }
         turn.outbox.drain.events = events;
     }
@@ -68,6 +73,8 @@ impl Room {
         let report = track.encodings[encoding].report;
         let header = &packet.header;
         let clock_rate = params.spec().clock_rate.get();
+        let arrived = Arrived { ssrc, seq: *packet.seq_no, timestamp: header.timestamp, clock_rate };
+        track.encodings[encoding].flow.note(arrived, now);
         let mut began = false;
         if source == Source::Microphone
             && let Some(level) = header.ext_vals.audio_level
@@ -135,6 +142,7 @@ impl Room {
                 let shown = member.slots.iter().find(|slot| slot.mid == mid && slot.is_open());
                 let wanted = shown.and_then(|slot| Some((slot.showing()?.origin, slot.switch.target()?)));
                 if let Some((origin, encoding)) = wanted {
+                    self.stands_still(seat, mid, origin, turn.now);
                     self.want_key_frame(origin, encoding, turn.now);
                 }
             }
@@ -149,18 +157,7 @@ impl Room {
                 }
             }
             PeerEvent::Estimate(bitrate) => member.budget.note(bitrate, turn.now),
-            PeerEvent::Peer(stats) => member.gauge.peer(stats),
-            PeerEvent::Ingress(stats) => {
-                if let Some(source) = self.publisher_mut(seat).track_by_mid(stats.mid).map(|track| track.source) {
-                    self.member_mut(seat).gauge.ingress(&stats, source);
-                }
-            }
-            PeerEvent::Egress(stats) => {
-                if let Some(slot) = member.slots.iter_mut().find(|slot| slot.mid == stats.mid) {
-                    let (written, holes) = (slot.written, slot.take_holes());
-                    member.gauge.egress(&stats, written, holes, slot.kind.is_video());
-                }
-            }
+            PeerEvent::Peer(_) | PeerEvent::Ingress(_) | PeerEvent::Egress(_) => self.measure(seat, event, turn.now),
         }
     }
 }

@@ -17,6 +17,8 @@ pub mod demand;
 pub mod demux;
 pub mod export;
 pub mod floor;
+pub mod flow;
+mod grade;
 mod intake;
 pub mod io;
 pub mod keyframe;
@@ -25,6 +27,8 @@ pub mod layer;
 mod listen;
 pub mod member;
 pub mod negotiate;
+#[cfg(test)]
+mod network;
 pub mod payload;
 pub mod peer;
 pub mod picture_size;
@@ -58,7 +62,9 @@ use std::time::Duration;
 pub use command::{Command, SlotWish};
 pub use export::ShardSnapshot;
 pub use quality::Thresholds;
-pub use report::{Cause, Connection, Direction, EncodingState, OfferError, PeerQuality, Report, SlotAssignment};
+pub use report::{
+    Cause, Connection, Direction, EncodingState, OfferError, PeerQuality, Picture, Report, SlotAssignment,
+};
 
 /// How the media plane behaves; the same for every shard.
 #[derive(Debug, Clone)]

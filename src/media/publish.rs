@@ -6,6 +6,7 @@ use str0m::media::{Mid, Rid};
 
 use super::allocate::Rung;
 use super::demand::Demand;
+use super::flow::Flow;
 use super::keyframe::KeyFrameGate;
 use super::ladder::{self, LayerRates, Step};
 use super::layer::Place;
@@ -39,6 +40,10 @@ pub struct Encoding {
     pub demand: Demand,
     /// Of its pictures, in pixels.
     pub height: Option<u16>,
+    /// What its arrivals show of the path.
+    pub flow: Flow,
+    /// Of its arrivals, as last reported to the publisher.
+    pub jitter: Duration,
     arrived_at: Instant,
     rates: LayerRates,
 }
@@ -79,6 +84,8 @@ impl Track {
             report: None,
             demand: Demand::default(),
             height: None,
+            flow: Flow::default(),
+            jitter: Duration::ZERO,
             arrived_at: now,
             rates: LayerRates::default(),
         });

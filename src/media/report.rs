@@ -19,7 +19,7 @@ pub enum Report {
     Encodings { peer: PeerId, mid: Mid, encodings: Vec<EncodingState> },
     /// Loudness of everyone in the room, sent when it differs from the last.
     Volumes { room: RoomKey, volumes: Vec<(PeerId, Volume)> },
-    /// Network quality of everyone in the room, once a window.
+    /// Network quality of everyone in the room once a window, and of one alone as soon as its level changes.
     Quality { room: RoomKey, peers: Vec<(PeerId, PeerQuality)> },
     /// The shard's counters, once a second.
     Snapshot(Box<super::ShardSnapshot>),
@@ -85,13 +85,29 @@ pub struct PeerQuality {
 pub struct Direction {
     pub level: Quality,
     pub rtt: Option<Duration>,
+    /// What even the quickest packet waits this way, over the path's own delay.
+    pub queue: Duration,
     /// 0.0–1.0, before repair.
     pub loss: f32,
     pub jitter: Duration,
+    pub picture: Picture,
     /// Bits per second.
     pub bitrate: u64,
     /// What made the level worse than Excellent.
     pub cause: Option<Cause>,
+}
+
+/// What pictures suffer on one way, of the source that suffers most.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Picture {
+    /// 0.0–1.0, after repair. Up only: what the client repairs from the server it does not tell.
+    pub missing: f32,
+    /// The share of the window in which it stood still, 0.0–1.0.
+    pub still: f32,
+    /// Layers less than the viewer wanted and the publisher sent, as a mean of its slots. Down only.
+    pub layers_short: f32,
+    /// Even the lowest layer of a slot is not sent, for want of bandwidth.
+    pub paused: bool,
 }
 
 /// What is to blame for a level.

@@ -18,7 +18,7 @@ use super::member::{Link, Member};
 use super::negotiate::Plan;
 use super::peer::{Datagram, Drain, Identity, Peer, Refusal, StreamName, Unanswered};
 use super::publisher::Publisher;
-use super::report::{Connection, OfferError, PeerQuality, Report};
+use super::report::{Connection, OfferError, Report};
 use super::route::{Origin, Receiver, Routes};
 use super::share::SHARE_INTERVAL;
 use super::slot::{Offered, Packet};
@@ -285,7 +285,6 @@ impl Room {
         }
         if self.quality_at <= turn.now {
             self.quality_at = turn.now + turn.settings.quality_interval;
-            self.seats.iter_mut().flatten().for_each(|member| member.gauge.close_window(&turn.settings.thresholds));
             self.report_quality(turn);
         }
     }
@@ -356,6 +355,7 @@ impl Room {
             member.gauge.reset();
             let peer = member.id;
             turn.outbox.reports.push_back(Report::Connection { peer, state: Connection::Connected });
+            self.report_quality_of(seat, turn);
         }
     }
 
@@ -373,7 +373,7 @@ impl Room {
         member.gauge.down();
         let peer = member.id;
         turn.outbox.reports.push_back(Report::Connection { peer, state: Connection::Silent });
-        self.report_quality(turn);
+        self.report_quality_of(seat, turn);
     }
 
     /// Lets time pass for the member, sends what was written to it, and takes what comes of that.
@@ -466,12 +466,6 @@ impl Room {
                 }
             }
         }
-    }
-
-    fn report_quality(&mut self, turn: &mut Turn<'_>) {
-        let peers: Vec<(PeerId, PeerQuality)> =
-            self.members().map(|(_, member)| (member.id, member.gauge.report())).collect();
-        turn.outbox.reports.push_back(Report::Quality { room: self.key, peers });
     }
 
     fn remove_ended(&mut self, turn: &mut Turn<'_>) {

@@ -48,6 +48,8 @@ struct Choice {
     given: Option<Rung>,
     /// It shows a larger picture than that.
     goes_down: bool,
+    /// Than what the viewer wanted.
+    layers_short: f32,
 }
 
 /// What was chosen for one viewer, in bits per second.
@@ -163,7 +165,8 @@ impl Room {
             let on = member.slots[slot].switch.on_encoding();
             let on = want.ladder.iter().position(|rung| Some(rung.encoding) == on);
             let goes_down = on.is_some_and(|on| given.is_none_or(|given| given < on));
-            shares.choices.push(Choice { slot, given: given.map(|rung| want.ladder[rung]), goes_down });
+            let layers_short = want.layers_short(given);
+            shares.choices.push(Choice { slot, given: given.map(|rung| want.ladder[rung]), goes_down, layers_short });
         }
         shares
     }
@@ -245,6 +248,7 @@ fn place_of(grant: Grant, ladder: &[Rung]) -> Option<usize> {
 /// True: the viewer must be told.
 fn apply(slot: &mut Slot, choice: &Choice) -> bool {
     let was_paused = slot.grant == Grant::Paused;
+    slot.layers_short = choice.layers_short;
     match choice.given {
         Some(rung) => {
             slot.grant = Grant::Up { encoding: rung.encoding, layer: rung.layer };

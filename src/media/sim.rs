@@ -485,8 +485,13 @@ pub struct Path {
     pub loss_down: f64,
     /// What large datagrams take longer on their way up.
     pub large_up: Duration,
-    /// Bits per second of the way down, and how long its queue may be: what does not fit is lost.
+    /// What one datagram in thirty takes longer, at most, each way; those behind it wait, as in a radio's queue.
+    pub jitter_up: Duration,
+    pub jitter_down: Duration,
+    /// Bits per second of each way, and how long its queue may be: what does not fit is lost.
+    pub rate_up: Option<u64>,
     pub rate_down: Option<u64>,
+    pub queue_up: Duration,
     pub queue_down: Duration,
 }
 
@@ -496,7 +501,11 @@ impl Path {
         loss_up: 0.0,
         loss_down: 0.0,
         large_up: Duration::ZERO,
+        jitter_up: Duration::ZERO,
+        jitter_down: Duration::ZERO,
+        rate_up: None,
         rate_down: None,
+        queue_up: Duration::from_millis(300),
         queue_down: Duration::from_millis(300),
     };
 
@@ -512,6 +521,7 @@ impl Path {
 
 /// The shard, its clients, and the network between them.
 pub struct World {
+    pub began: Instant,
     pub now: Instant,
     pub shard: Shard,
     pub server: SocketAddr,
@@ -525,8 +535,8 @@ pub struct World {
     pub recorded: Vec<(SocketAddr, Vec<u8>)>,
     sent: BTreeMap<SocketAddr, usize>,
     sent_bytes: BTreeMap<SocketAddr, usize>,
-    /// When the thin way to a client is free again.
-    free_at: BTreeMap<u64, Instant>,
+    /// When the thin way from or to a client is free again.
+    free_at: BTreeMap<(u64, bool), Instant>,
     wire: BinaryHeap<Reverse<InFlight>>,
     order: u64,
     random: u64,
@@ -543,8 +553,10 @@ impl World {
             stream_addresses: Vec::new(),
             stats_interval: settings.quality_interval,
         };
+        let now = Instant::now() + Duration::from_secs(100);
         Self {
-            now: Instant::now() + Duration::from_secs(100),
+            began: now,
+            now,
             shard: Shard::new(0, settings, identity),
             server,
             clients: BTreeMap::new(),
@@ -722,16 +734,25 @@ impl World {
             if self.chance() < loss {
                 continue;
             }
+            let (rate, queue) = if up { (path.rate_up, path.queue_up) } else { (path.rate_down, path.queue_down) };
             let mut leaves_at = self.now;
-            if let (false, Some(rate), Some(id)) = (up, path.rate_down, id) {
-                let free_at = self.free_at.get(&id).map_or(self.now, |at| (*at).max(self.now));
-                if free_at > self.now + path.queue_down {
+            if let Some((rate, id)) = rate.zip(id) {
+                let free_at = self.free_at.get(&(id, up)).map_or(self.now, |at| (*at).max(self.now));
+                if free_at > self.now + queue {
                     continue;
                 }
                 // With the headers of IP and UDP.
                 let bits = (contents.len() as u64 + 28) * 8;
                 leaves_at = free_at + Duration::from_micros(bits * 1_000_000 / rate);
-                self.free_at.insert(id, leaves_at);
+                self.free_at.insert((id, up), leaves_at);
+            }
+            let jitter = if up { path.jitter_up } else { path.jitter_down };
+            if let (false, Some(id)) = (jitter.is_zero(), id) {
+                if self.chance() < 1.0 / 30.0 {
+                    leaves_at += jitter.mul_f64(self.chance());
+                }
+                leaves_at = self.free_at.get(&(id, up)).map_or(leaves_at, |at| leaves_at.max(*at));
+                self.free_at.insert((id, up), leaves_at);
             }
             self.order += 1;
             self.wire.push(Reverse(InFlight {

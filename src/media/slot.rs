@@ -1,7 +1,7 @@
 //! One m-line a viewer receives on: what it shows, and how its packets are made from those that arrive.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use str0m::format::{CodecConfig, PayloadParams};
 use str0m::media::{self, MediaKind, Pt};
@@ -87,6 +87,9 @@ pub struct Slot {
     /// Sequence numbers used up to the newest packet, and of both that number and `written` what was when holes were last counted.
     numbered: u64,
     counted: (u64, u64),
+    /// Layers less than the viewer wanted and there are.
+    pub layers_short: f32,
+    stillness: Stillness,
     ssrc: Option<Ssrc>,
     /// What the viewer decodes on this m-line.
     codecs: Arc<CodecConfig>,
@@ -114,6 +117,8 @@ impl Slot {
             written: 0,
             numbered: 0,
             counted: (0, 0),
+            layers_short: 0.0,
+            stillness: Stillness::default(),
             ssrc: None,
             codecs: Arc::default(),
             rewriter: Rewriter::new(0),
@@ -143,6 +148,8 @@ impl Slot {
     /// The slot is another's, or nobody's; what it showed ends here.
     pub fn hand_over(&mut self, showing: Option<Showing>) {
         self.showing = showing;
+        self.layers_short = 0.0;
+        self.stillness = Stillness::default();
         self.translated = None;
         self.switch.aim(None);
         self.grant = Grant::Open;
@@ -198,6 +205,9 @@ impl Slot {
                 self.thinner.begin();
             }
             Verdict::Forward => {}
+        }
+        if packet.glimpse.key_frame_start {
+            self.stillness.end(packet.captured);
         }
         let passage = self.thin(packet);
         let out = match passage {
@@ -257,6 +267,19 @@ impl Slot {
         if numbered == 0 { 0.0 } else { numbered.saturating_sub(written) as f32 / numbered as f32 }
     }
 
+    /// The viewer cannot show what it is sent.
+    pub fn stands_still(&mut self, now: Instant) {
+        // One that waits for its first picture is not still.
+        if self.switch.waits_for().is_none() {
+            self.stillness.begin(now);
+        }
+    }
+
+    /// For how long, since this was last asked, the viewer had nothing to show.
+    pub fn take_still(&mut self, now: Instant) -> Duration {
+        self.stillness.take(now)
+    }
+
     /// The viewer's payload type for the packet's codec.
     fn translate(&mut self, packet: &Packet) -> Option<Pt> {
         let pt = packet.params.pt();
@@ -269,5 +292,32 @@ impl Slot {
         let to = self.codecs.match_params(packet.params).map(PayloadParams::pt);
         self.translated = Some((packet.origin, pt, to));
         to
+    }
+}
+
+/// How long a viewer's picture stood still: from its request for a key frame until one was on its way.
+#[derive(Debug, Default)]
+struct Stillness {
+    since: Option<Instant>,
+    counted: Duration,
+}
+
+impl Stillness {
+    fn begin(&mut self, now: Instant) {
+        self.since.get_or_insert(now);
+    }
+
+    fn end(&mut self, now: Instant) {
+        if let Some(since) = self.since.take() {
+            self.counted += now.saturating_duration_since(since);
+        }
+    }
+
+    fn take(&mut self, now: Instant) -> Duration {
+        if let Some(since) = &mut self.since {
+            self.counted += now.saturating_duration_since(*since);
+            *since = (*since).max(now);
+        }
+        std::mem::take(&mut self.counted)
     }
 }
