@@ -71,8 +71,10 @@ impl Room {
         let source = track.source;
         let encoding = track.encodings.iter_mut().find(|encoding| encoding.rid == stats.rid);
         let flow = encoding.and_then(|encoding| {
-            encoding.jitter = stats_jitter(stats.jitter, source.is_video());
-            encoding.flow.close_window()
+            let flow = encoding.flow.close_window();
+            let by_chance = flow.map_or(Duration::ZERO, |flow| flow.waited.saturating_sub(flow.queue));
+            encoding.jitter = stats_jitter(stats.jitter, source.is_video()).max(by_chance);
+            flow
         });
         Some((source, flow))
     }

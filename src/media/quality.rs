@@ -14,8 +14,9 @@ const EQUIPMENT_IMPAIRMENT: f32 = 0.0;
 const LOSS_ROBUSTNESS: f32 = 20.0;
 /// Losses are taken as random.
 const BURST_RATIO: f32 = 1.0;
-/// A receiver's jitter buffer holds about so many times the jitter, and at least a packet or two.
-const BUFFER_JITTERS: u32 = 3;
+/// A receiver's jitter buffer holds about so many times the jitter, and at least a packet or two. RTCP's figure is a mean of differences
+/// between neighbours, and where packets queue up those that follow a late one differ little.
+const BUFFER_JITTERS: u32 = 5;
 const BUFFER_LEAST: Duration = Duration::from_millis(20);
 /// Beyond this one-way delay a conversation suffers (G.107, 7.4 as simplified by Cole and Rosenbluth).
 const DELAY_KNEE_MS: f32 = 177.3;
@@ -230,8 +231,8 @@ mod tests {
             (window(500, 0.0, 5), Poor, Some(Cause::Delay)),
             (window(700, 0.0, 5), Bad, Some(Cause::Delay)),
             (window(800, 0.0, 5), Vbad, Some(Cause::Delay)),
-            (window(60, 0.0, 60), Good, Some(Cause::Jitter)),
-            (window(60, 0.0, 80), Poor, Some(Cause::Jitter)),
+            (window(60, 0.0, 30), Good, Some(Cause::Jitter)),
+            (window(60, 0.0, 45), Poor, Some(Cause::Jitter)),
             (window(60, 0.0, 200), Vbad, Some(Cause::Jitter)),
             (queued(30, 0.05), Poor, Some(Cause::Loss)),
             (queued(150, 0.0), Good, Some(Cause::Delay)),

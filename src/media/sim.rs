@@ -485,7 +485,7 @@ pub struct Path {
     pub loss_down: f64,
     /// What large datagrams take longer on their way up.
     pub large_up: Duration,
-    /// What one datagram in thirty takes longer, at most, each way; those behind it wait, as in a radio's queue.
+    /// Each way is open only so often, as a radio that sleeps: what came in between passes at once.
     pub jitter_up: Duration,
     pub jitter_down: Duration,
     /// Bits per second of each way, and how long its queue may be: what does not fit is lost.
@@ -747,12 +747,10 @@ impl World {
                 self.free_at.insert((id, up), leaves_at);
             }
             let jitter = if up { path.jitter_up } else { path.jitter_down };
-            if let (false, Some(id)) = (jitter.is_zero(), id) {
-                if self.chance() < 1.0 / 30.0 {
-                    leaves_at += jitter.mul_f64(self.chance());
-                }
-                leaves_at = self.free_at.get(&(id, up)).map_or(leaves_at, |at| leaves_at.max(*at));
-                self.free_at.insert((id, up), leaves_at);
+            if !jitter.is_zero() {
+                let since = leaves_at.duration_since(self.began).as_micros();
+                let opens = since.next_multiple_of(jitter.as_micros());
+                leaves_at += Duration::from_micros((opens - since) as u64);
             }
             self.order += 1;
             self.wire.push(Reverse(InFlight {

@@ -16,6 +16,8 @@ pub struct Gauge {
     up: Way,
     down: Way,
     rtt: Option<Duration>,
+    /// Of the window before.
+    last_rtt: Option<Duration>,
     /// The round trip without queues, in microseconds.
     base_rtt: Lowest,
     /// Statistics came that no window has seen.
@@ -94,7 +96,7 @@ impl Gauge {
         let down_bitrate = per_second(stats.peer_bytes_tx, last.as_ref().map(|last| last.peer_bytes_tx));
         self.up.begin(stats.ingress_loss_fraction, up_bitrate);
         self.down.begin(stats.egress_loss_fraction, down_bitrate);
-        self.rtt = None;
+        self.last_rtt = self.rtt.take();
         self.note_rtt(stats.rtt);
         self.span = span;
         self.repairs = Repairs::default();
@@ -178,11 +180,14 @@ impl Gauge {
         let Some(rtt) = self.rtt else { return };
         self.base_rtt.note(rtt.as_micros() as i64, now);
         let base = self.base_rtt.value().map_or(rtt, |micros| Duration::from_micros(micros.max(0) as u64));
-        let standing = rtt.saturating_sub(base);
+        // The few reports of one window may all have come late by chance.
+        let standing = self.last_rtt.map_or(rtt, |last| last.min(rtt)).saturating_sub(base);
         self.up.window.queue = self.up.queue.unwrap_or_default();
         // A few reports measured it, and what those may have waited on their way up, in the queue and by chance, is not the way down.
-        let by_chance = self.up.waited.saturating_sub(self.up.window.queue) * 2;
-        self.down.window.queue = standing.saturating_sub(self.up.window.queue + by_chance);
+        let by_chance = self.up.waited.saturating_sub(self.up.window.queue);
+        self.down.window.queue = standing.saturating_sub(self.up.window.queue + by_chance * 2);
+        // RTCP's jitter is of the last moment, this of the whole window.
+        self.up.window.jitter = self.up.window.jitter.max(by_chance);
         for way in [&mut self.up, &mut self.down] {
             way.window.rtt = Some(base);
         }
