@@ -8,9 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use callisto::base::{Timestamp, UserId};
 use callisto::config::{self, Config};
-use callisto::control::io::Clock;
+use callisto::control::io::{Clock, entropy};
 use callisto::event::RoomId;
-use callisto::ticket::{MapKey, Privileges, Ticket, TicketKey};
+use callisto::ticket::{ConsoleKey, MapKey, Privileges, Ticket, TicketKey};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
@@ -30,6 +30,8 @@ enum Command {
     Serve(Options),
     /// Print a UserSig, or with --room a PrivateMapKey, for the configured app
     Ticket(TicketArgs),
+    /// Print a link that opens the running server's console once, within ten minutes
+    Console(Options),
 }
 
 #[derive(Args)]
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
         None => serve(&cli.options),
         Some(Command::Serve(options)) => serve(&options),
         Some(Command::Ticket(args)) => ticket(&args),
+        Some(Command::Console(options)) => console(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -106,6 +109,17 @@ fn ticket(args: &TicketArgs) -> anyhow::Result<()> {
     let map_key = args.room.as_deref().map(|room| map_key(args, &config, room, expires_at)).transpose()?;
     let key = TicketKey::new(config.app.id, &secrets.app_secret.0, config.app.clock_skew);
     println!("{}", key.sign(&Ticket { user: args.user.clone(), issued_at: now, expires_at, map_key }));
+    Ok(())
+}
+
+fn console(options: &Options) -> anyhow::Result<()> {
+    let config = load(options)?;
+    ensure!(
+        config.http.admin.port() != 0,
+        "http.admin has port 0: only the server itself knows which it got, and printed it"
+    );
+    let key = ConsoleKey::new(&config::io::secrets(&config)?.api_key.0);
+    println!("{}", callisto::node::console_address(config.http.admin, &key.link(Clock::start().now(), entropy())));
     Ok(())
 }
 

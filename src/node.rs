@@ -421,22 +421,32 @@ fn open(
     doors: &Doors<'_>,
     plane: &Plane,
 ) -> anyhow::Result<Vec<tokio::task::JoinHandle<()>>> {
-    announce(&public, &admin, plane)?;
+    announce(&public, &admin, plane, &doors.console_link())?;
     Ok(vec![serve(public, doors.public()), serve(admin, doors.admin())])
 }
 
 /// One line for programs on stdout, then some for people.
-fn announce(public: &TcpListener, admin: &TcpListener, plane: &Plane) -> anyhow::Result<()> {
+fn announce(public: &TcpListener, admin: &TcpListener, plane: &Plane, link: &str) -> anyhow::Result<()> {
     let (public, admin) = (public.local_addr()?, admin.local_addr()?);
     let udp: Vec<String> = plane.udp_addresses().iter().map(ToString::to_string).collect();
     let tcp = plane.tcp_addresses().first().map(ToString::to_string);
     let listening = json!({"public": public.to_string(), "admin": admin.to_string(), "udp": udp, "tcp": tcp});
     println!("{}", json!({ "listening": listening }));
-    let reach = |address: SocketAddr| match address.ip().is_unspecified() {
+    println!("Try a call in two tabs:  http://{}/", reachable(public));
+    println!("Console, for 10 minutes: {}", console_address(admin, link));
+    println!("Prometheus metrics:      http://{}/metrics", reachable(admin));
+    Ok(())
+}
+
+/// Where this machine reaches a listener.
+fn reachable(address: SocketAddr) -> String {
+    match address.ip().is_unspecified() {
         true => format!("localhost:{}", address.port()),
         false => address.to_string(),
-    };
-    println!("Try a call in two tabs:  http://{}/", reach(public));
-    println!("Prometheus metrics:      http://{}/metrics", reach(admin));
-    Ok(())
+    }
+}
+
+/// The address that opens the console once. What follows `#` stays in the browser: no log and no proxy sees it.
+pub fn console_address(admin: SocketAddr, link: &str) -> String {
+    format!("http://{}/console#link={link}", reachable(admin))
 }

@@ -92,7 +92,7 @@ fn is_address(name: &str) -> bool {
     }
 }
 
-fn same_origin(caller: Caller<'_>) -> bool {
+pub(super) fn same_origin(caller: Caller<'_>) -> bool {
     let site_is_ours = matches!(caller.fetch_site, None | Some("same-origin" | "none"));
     let origin_is_ours = match caller.origin {
         None => true,
@@ -104,7 +104,7 @@ fn same_origin(caller: Caller<'_>) -> bool {
     site_is_ours && origin_is_ours
 }
 
-fn is_json(content_type: Option<&str>) -> bool {
+pub(super) fn is_json(content_type: Option<&str>) -> bool {
     let essence = content_type.and_then(|value| value.split(';').next()).unwrap_or_default();
     essence.trim().eq_ignore_ascii_case("application/json")
 }

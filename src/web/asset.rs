@@ -47,6 +47,8 @@ enum Source {
 pub enum Reach {
     /// Those of this server.
     SameOrigin,
+    /// The console's own.
+    Operator,
     /// Any: a web app on its own origin imports the SDK from here.
     AnyOrigin,
 }
@@ -63,6 +65,30 @@ impl Asset {
         Self::page("/favicon.svg", SVG, include_str!("page/favicon.svg")),
         Asset { path: "/sdk.js", content_type: JS, source: Source::Modules(SDK), reach: Reach::AnyOrigin },
     ];
+
+    /// The files of the console.
+    pub const CONSOLE: &[Asset] = &[
+        Self::console("/console", HTML, include_str!("console/index.html")),
+        Self::console("/console/style.css", CSS, include_str!("console/style.css")),
+        Self::console("/console/main.js", JS, include_str!("console/main.js")),
+        Self::console("/console/api.js", JS, include_str!("console/api.js")),
+        Self::console("/console/calls.js", JS, include_str!("console/calls.js")),
+        Self::console("/console/chart.js", JS, include_str!("console/chart.js")),
+        Self::console("/console/dialogs.js", JS, include_str!("console/dialogs.js")),
+        Self::console("/console/dom.js", JS, include_str!("console/dom.js")),
+        Self::console("/console/format.js", JS, include_str!("console/format.js")),
+        Self::console("/console/metrics.js", JS, include_str!("console/metrics.js")),
+        Self::console("/console/overview.js", JS, include_str!("console/overview.js")),
+        Self::console("/console/poll.js", JS, include_str!("console/poll.js")),
+        Self::console("/console/signin.js", JS, include_str!("console/signin.js")),
+        Self::console("/console/webhooks.js", JS, include_str!("console/webhooks.js")),
+        Self::console("/console/vendor/preact.js", JS, include_str!("console/vendor/preact.js")),
+        Self::console("/console/favicon.svg", SVG, include_str!("page/favicon.svg")),
+    ];
+
+    const fn console(path: &'static str, content_type: &'static str, text: &'static str) -> Self {
+        Self { path, content_type, source: Source::File(text), reach: Reach::Operator }
+    }
 
     const fn page(path: &'static str, content_type: &'static str, text: &'static str) -> Self {
         Self { path, content_type, source: Source::File(text), reach: Reach::SameOrigin }
@@ -105,19 +131,34 @@ mod tests {
     use super::*;
     use crate::event::EventKind;
 
+    const SITES: [&[Asset]; 2] = [Asset::ALL, Asset::CONSOLE];
+
     #[test]
     fn every_file_has_its_own_path_and_tag() {
-        let paths: BTreeSet<_> = Asset::ALL.iter().map(|asset| asset.path).collect();
-        let tags: BTreeSet<_> = Asset::ALL.iter().map(Asset::etag).collect();
-        assert_eq!((paths.len(), tags.len()), (Asset::ALL.len(), Asset::ALL.len()));
+        for site in SITES {
+            let paths: BTreeSet<_> = site.iter().map(|asset| asset.path).collect();
+            let tags: BTreeSet<_> = site.iter().map(Asset::etag).collect();
+            assert_eq!((paths.len(), tags.len()), (site.len(), site.len()));
+        }
     }
 
     /// What the content security policy would block, and what would leave the machine, must not be in the files.
     #[test]
     fn files_load_nothing_from_elsewhere_and_nothing_inline() {
-        for asset in Asset::ALL {
+        for asset in SITES.into_iter().flatten() {
             for forbidden in
                 ["<script>", "<style", " style=", " onclick=", "src=\"http", "href=\"http", "url(http", "@import"]
+            {
+                assert!(!asset.body().contains(forbidden), "{}: {forbidden}", asset.path);
+            }
+        }
+    }
+
+    /// User text reaches the console; none of its own modules has a way to make HTML of it.
+    #[test]
+    fn the_console_makes_no_html_of_text() {
+        for asset in Asset::CONSOLE.iter().filter(|asset| !asset.path.contains("/vendor/")) {
+            for forbidden in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"]
             {
                 assert!(!asset.body().contains(forbidden), "{}: {forbidden}", asset.path);
             }
@@ -153,25 +194,29 @@ mod tests {
     }
 
     #[test]
-    fn every_import_and_reference_of_the_page_is_served() {
-        let served: BTreeSet<_> = Asset::ALL.iter().map(|asset| asset.path).collect();
-        let mut seen = 0;
-        for asset in Asset::ALL {
-            let body = asset.body();
-            for start in ["from \"", "src=\"", "href=\""] {
-                for (at, _) in body.match_indices(start) {
-                    let target = body[at + start.len()..].split('"').next().expect("split yields at least one part");
-                    let path = match target.strip_prefix("./") {
-                        Some(name) => format!("/page/{name}"),
-                        None => target.to_owned(),
-                    };
-                    if path.starts_with('/') && !target.contains('$') {
-                        seen += 1;
-                        assert!(served.contains(path.as_str()), "{} refers to {path}", asset.path);
-                    }
+    fn every_import_and_reference_is_served() {
+        for (site, folder) in [(Asset::ALL, "/page/"), (Asset::CONSOLE, "/console/")] {
+            let served: BTreeSet<_> = site.iter().map(|asset| asset.path).collect();
+            let mut seen = 0;
+            for asset in site {
+                for path in references(&asset.body(), folder) {
+                    seen += 1;
+                    assert!(served.contains(path.as_str()), "{} refers to {path}", asset.path);
                 }
             }
+            assert!(seen >= 6, "only {seen} references found");
         }
-        assert!(seen >= 6, "only {seen} references found");
+    }
+
+    /// The paths that a file names, those of its neighbours in `folder`.
+    fn references(body: &str, folder: &str) -> Vec<String> {
+        let starts = ["from \"", "src=\"", "href=\"", "src: \""];
+        let places = starts.iter().flat_map(|start| body.match_indices(start).map(|(at, _)| at + start.len()));
+        let targets = places.map(|at| body[at..].split('"').next().expect("split yields at least one part"));
+        let paths = targets.filter(|target| !target.contains('$')).map(|target| match target.strip_prefix("./") {
+            Some(name) => format!("{folder}{name}"),
+            None => target.to_owned(),
+        });
+        paths.filter(|path| path.starts_with('/')).collect()
     }
 }

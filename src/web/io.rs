@@ -26,6 +26,11 @@ const MAX_TICKET_REQUEST: usize = 1024;
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
      connect-src 'self'; media-src 'self' blob: mediastream:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+/// The console shows what users wrote: no text can become a script, even if the page had a mistake (Trusted Types).
+const CONSOLE_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+     require-trusted-types-for 'script'; trusted-types 'none'";
+
 const PERMISSIONS_POLICY: &str = "camera=(self), microphone=(self), display-capture=(self), autoplay=(self), \
      fullscreen=(self), geolocation=(), payment=(), usb=(), serial=(), midi=()";
 
@@ -47,8 +52,14 @@ pub type Signer = Arc<dyn Fn(&UserId) -> String + Send + Sync>;
 /// The page at `/`, the SDK at `/sdk.js` and the page's tickets. Serve it with `into_make_service_with_connect_info::<SocketAddr>()`:
 /// without the peer's address nobody counts as local.
 pub fn router(pages: Pages) -> Router {
+    files(Asset::ALL)
+        .route("/v1/try/ticket", post(ticket).layer(DefaultBodyLimit::max(MAX_TICKET_REQUEST)).with_state(pages))
+}
+
+/// Embedded files, each at its path.
+pub(super) fn files(assets: &'static [Asset]) -> Router {
     let mut router = Router::new();
-    for asset in Asset::ALL {
+    for asset in assets {
         let file = File {
             asset,
             body: Bytes::from(asset.body().into_owned()),
@@ -56,7 +67,7 @@ pub fn router(pages: Pages) -> Router {
         };
         router = router.route(asset.path, get(move |headers: HeaderMap| async move { file.serve(&headers) }));
     }
-    router.route("/v1/try/ticket", post(ticket).layer(DefaultBodyLimit::max(MAX_TICKET_REQUEST))).with_state(pages)
+    router
 }
 
 /// An asset, ready to be sent.
@@ -83,6 +94,12 @@ impl File {
                 set(HeaderName::from_static("permissions-policy"), PERMISSIONS_POLICY);
                 set(header::REFERRER_POLICY, "no-referrer");
                 set(HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
+            }
+            Reach::Operator => {
+                set(header::CONTENT_SECURITY_POLICY, CONSOLE_SECURITY_POLICY);
+                set(header::REFERRER_POLICY, "no-referrer");
+                set(HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
+                set(HeaderName::from_static("cross-origin-opener-policy"), "same-origin");
             }
             Reach::AnyOrigin => {
                 set(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*");
@@ -135,7 +152,7 @@ async fn ticket(State(pages): State<Pages>, Peer(peer): Peer, headers: HeaderMap
     }
 }
 
-fn caller(peer: Option<SocketAddr>, headers: &HeaderMap) -> Caller<'_> {
+pub(super) fn caller(peer: Option<SocketAddr>, headers: &HeaderMap) -> Caller<'_> {
     let text = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     Caller {
         peer,
@@ -148,13 +165,13 @@ fn caller(peer: Option<SocketAddr>, headers: &HeaderMap) -> Caller<'_> {
 }
 
 /// An error as RFC 9457 has it, with a stable `code`.
-fn problem(status: StatusCode, code: &str, detail: &str) -> Response {
+pub(super) fn problem(status: StatusCode, code: &str, detail: &str) -> Response {
     let title = status.canonical_reason();
     let body = json!({ "title": title, "status": status.as_u16(), "code": code, "detail": detail });
     no_store((status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response())
 }
 
-fn no_store(mut response: Response) -> Response {
+pub(super) fn no_store(mut response: Response) -> Response {
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

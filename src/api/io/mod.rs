@@ -27,12 +27,13 @@ use self::auth::ApiKey;
 use self::endpoints::Endpoints;
 use self::extract::MAX_BODY;
 use super::problem::{Code, Problem};
-use crate::control::io::Handle;
+use crate::control::io::{Clock, Handle};
 use crate::ledger::io::{Store, StoreError};
 
 /// What the routes work with; each handler takes it as `State(api): State<Arc<Api>>`.
 pub struct Api {
     pub key: ApiKey,
+    pub clock: Clock,
     pub control: Handle,
     pub ledger: Arc<Store>,
     pub endpoints: Arc<Endpoints>,
@@ -107,7 +108,7 @@ fn tag(name: &str, description: &str) -> Tag {
 async fn authorize(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
     let given = request.headers().get(header::AUTHORIZATION);
     match given.and_then(auth::bearer) {
-        Some(key) if api.key.is(key) => next.run(request).await,
+        Some(key) if api.key.admits(key, api.clock.now()) => next.run(request).await,
         Some(_) => unauthorized("this API key is not the server's"),
         None => unauthorized("Authorization: Bearer <API key> is expected; the key is in the data folder's api-key"),
     }

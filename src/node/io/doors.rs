@@ -12,7 +12,7 @@ use crate::api::io::health::{Readiness, health, metrics};
 use crate::base::UserId;
 use crate::config::Config;
 use crate::config::io::Secrets;
-use crate::control::io::{Clock, Handle};
+use crate::control::io::{Clock, Handle, entropy};
 use crate::ledger::io::Store;
 use crate::metrics::Metrics;
 use crate::signal::ice::IceServers;
@@ -21,8 +21,9 @@ use crate::signal::io::registry::Registry;
 use crate::signal::io::resource::Floor;
 use crate::signal::io::{whep, whip, ws};
 use crate::signal::origin::Origins;
-use crate::ticket::{Ticket, TicketKey};
-use crate::web;
+use crate::ticket::{ConsoleKey, Ticket, TicketKey};
+use crate::web::console::io::Console;
+use crate::web::{self, console};
 
 /// The try-a-call page's tickets are good for a day.
 const TRY_TICKET_LIFETIME: Duration = Duration::from_secs(86_400);
@@ -61,15 +62,35 @@ impl Doors<'_> {
         web::router(pages).merge(ws::router(door)).merge(media_over_http).merge(health(self.readiness.clone()))
     }
 
+    /// Opens the console once.
+    pub fn console_link(&self) -> String {
+        ConsoleKey::new(&self.secrets.api_key.0).link(self.clock.now(), entropy())
+    }
+
     /// For operators and the backend.
     pub fn admin(&self) -> Router {
+        let (key, clock) = (ApiKey::new(&self.secrets.api_key.0), self.clock);
         let api = Api {
-            key: ApiKey::new(&self.secrets.api_key.0),
+            key: key.clone(),
+            clock,
             control: self.control.clone(),
             ledger: self.ledger.clone(),
             endpoints: self.webhooks.endpoints.clone(),
         };
-        metrics(self.metrics.clone()).merge(health(self.readiness.clone())).merge(crate::api::io::router(Arc::new(api)))
+        metrics(self.metrics.clone())
+            .merge(health(self.readiness.clone()))
+            .merge(crate::api::io::router(Arc::new(api)))
+            .merge(console::io::router(gate(key, clock)))
+    }
+}
+
+/// The console's sign-in, with the API key as it is at the time.
+fn gate(key: ApiKey, clock: Clock) -> Console {
+    let own = key.clone();
+    Console {
+        key: Box::new(move || own.console()),
+        is_api_key: Box::new(move |given: &str| key.is(given.as_bytes())),
+        clock,
     }
 }
 
