@@ -7,6 +7,7 @@ mod backend;
 mod browser;
 mod calls;
 mod chromium;
+mod console;
 mod delivery;
 mod doors;
 mod drain;

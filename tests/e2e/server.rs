@@ -104,6 +104,14 @@ impl Site {
         fs::read_to_string(self.folder.path().join("data/api-key")).expect("a key is kept").trim().to_owned()
     }
 
+    /// The link that opens the console, made by the program's own command.
+    pub fn console_link(&self, server: &Server) -> String {
+        let mut command = self.command("console");
+        let output = command.args(["--set", &format!("http.admin={}", server.admin())]).output().expect("it runs");
+        assert!(output.status.success(), "console: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("a link is ASCII").trim().to_owned()
+    }
+
     /// Where its files are.
     pub fn path(&self) -> &std::path::Path {
         self.folder.path()

@@ -63,11 +63,11 @@ function Member({ id, member, act }) {
         p({ class: "faint" }, lost ? `connection lost; the place is held for ${ago(new Date().toISOString(), Date.parse(member.heldUntil))}`
           : member.state === "in" ? `in for ${clock(member.joinedAt)}` : STATES[member.state] ?? member.state)),
       media && Volume({ value: media.voiceVolume }),
-      media && Level({ level: media.networkQuality, id: "quality" })),
+      media && Level({ level: media.networkQuality, id: "quality" }),
+      (member.state === "in" || member.state === "ringing" || member.state === "calling") &&
+        button({ class: "quiet", "data-testid": "kick", onClick: () => act.kick(id, member.userId) }, "Put out…")),
     media && ul({ class: "sources" }, media.sources.map((source) => Source({ id, member, source, act }))),
-    media?.network && Network({ network: media.network }),
-    (member.state === "in" || member.state === "ringing" || member.state === "calling") &&
-      div({ class: "actions" }, button({ class: "quiet", "data-testid": "kick", onClick: () => act.kick(id, member.userId) }, "Put out…")));
+    media?.network && Network({ network: media.network }));
 }
 
 function Volume({ value }) {
@@ -83,7 +83,7 @@ function Source({ id, member, source, act }) {
   const [sign, name] = SOURCES[source.source] ?? ["mic", source.source];
   const state = source.mutedByServer ? "muted by the server" : source.muted ? "muted" : source.flowing ? "on" : "off";
   return li({ key: source.source, class: state === "on" ? "on" : "", "data-testid": `source-${source.source}` },
-    icon(state === "on" ? sign : `${sign}-off`), span({ class: "grow" }, name), span({ class: "faint" }, state),
+    icon(state === "on" ? sign : `${sign}-off`), span({ class: "grow" }, span(name), span({ class: "faint" }, state)),
     button({ class: "quiet", onClick: () => act.mute(id, member.userId, source.source, !source.mutedByServer) }, source.mutedByServer ? "Unmute" : "Mute"));
 }
 

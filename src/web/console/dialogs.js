@@ -3,21 +3,26 @@ import { Component, h, tags } from "./dom.js";
 
 const { button, dialog, div, form, h2, input, label, p } = tags;
 
+/** Something modal: who opened it has the focus again when it is gone. */
+class Modal extends Component {
+  show = (element) => {
+    if (element && !element.open) {
+      this.opener = document.activeElement;
+      element.showModal();
+    }
+  };
+
+  componentWillUnmount() {
+    this.opener?.focus();
+  }
+}
+
 /**
  * A modal question. `ask`: { title, text, fields: [{ name, label, type, hint, value }], verb, danger, act(values) }; `act` may reject: the dialog
  * then shows why and stays.
  */
-export class Question extends Component {
+export class Question extends Modal {
   state = { failure: null, busy: false };
-
-  componentDidMount() {
-    this.opened = document.activeElement;
-    this.base.showModal();
-  }
-
-  componentWillUnmount() {
-    this.opened?.focus?.();
-  }
 
   async #answer(event) {
     event.preventDefault();
@@ -32,7 +37,7 @@ export class Question extends Component {
   }
 
   render({ ask, close }, { failure, busy }) {
-    return dialog({ class: "question", "aria-labelledby": "question-title", onCancel: close, onClose: close },
+    return dialog({ ref: this.show, class: "question", "aria-labelledby": "question-title", onCancel: close, onClose: close },
       form({ onSubmit: (event) => this.#answer(event) },
         h2({ id: "question-title" }, ask.title),
         ask.text && p(ask.text),
@@ -48,18 +53,9 @@ export class Question extends Component {
 }
 
 /** Anything modal that is only looked at. */
-export class Sheet extends Component {
-  componentDidMount() {
-    this.opened = document.activeElement;
-    this.base.showModal();
-  }
-
-  componentWillUnmount() {
-    this.opened?.focus?.();
-  }
-
+export class Sheet extends Modal {
   render({ close, children }) {
-    return dialog({ class: "sheet", onCancel: close, onClose: close }, children);
+    return dialog({ ref: this.show, class: "sheet", onCancel: close, onClose: close }, children);
   }
 }
 

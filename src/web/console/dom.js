@@ -1,8 +1,8 @@
 // Elements as functions: div({ class: "a" }, "text", span(…)). Texts are text nodes, whatever is in them: nothing here makes HTML.
-import { h, Component, render } from "./vendor/preact.js";
+import { h, Component, isValidElement, render } from "./vendor/preact.js";
 
 const make = (tag) => (props, ...children) => {
-  const bare = props === null || typeof props !== "object" || Array.isArray(props) || props.constructor === undefined;
+  const bare = props === null || typeof props !== "object" || Array.isArray(props) || isValidElement(props);
   return bare ? h(tag, null, props, ...children) : h(tag, props, ...children);
 };
 

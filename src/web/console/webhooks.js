@@ -18,7 +18,8 @@ export function Webhooks({ webhooks, selected, detail, act }) {
 }
 
 function State({ hook }) {
-  const [level, words] = STATES[hook.state] ?? ["Unknown", hook.state];
+  const refusing = hook.state === "active" && hook.lastReply?.success === false;
+  const [level, words] = refusing ? ["Poor", "last one failed"] : STATES[hook.state] ?? ["Unknown", hook.state];
   return span({ class: `level ${level}`, "data-testid": "state" }, words);
 }
 
@@ -97,7 +98,7 @@ function Deliveries({ title, none, kind, id, list, act }) {
         td(button({ class: "link", "data-testid": "open-delivery", onClick: () => act.open(id, item.callId, item.seq) }, item.type ?? "not kept any more")),
         td(code({ title: item.callId }, `…${item.callId.slice(-8)}`), ` ${item.seq}${item.toSeq > item.seq ? `–${item.toSeq}` : ""}`),
         td(time({ datetime: item.time }, moment(item.time))),
-        td({ class: "num" }, String(item.attempts), item.nextAttemptAt && span({ class: "faint" }, ` next ${until(item.nextAttemptAt)}`)),
+        td(String(item.attempts), item.nextAttemptAt && span({ class: "faint" }, ` next ${until(item.nextAttemptAt)}`)),
         td({ class: "wrap" }, outcome(item)),
         td(kind === "dead" && button({ class: "quiet", "data-testid": "replay", onClick: () => act.replayOne(id, item) }, icon("replay"), "Again")))))));
 }
