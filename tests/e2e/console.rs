@@ -1,8 +1,17 @@
 //! The operator's console in a real browser: during a real call, and when an endpoint fails.
 
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::post;
+use serde_json::{Value, json};
+
 use crate::backend::Backend;
 use crate::browser::Browser;
 use crate::calls::TURN;
+use crate::rpc::Client;
 use crate::server::{Server, Site};
 
 /// What a laptop shows.
@@ -80,4 +89,93 @@ async fn an_operator_sees_a_call_and_ends_it() {
     operator.write("#key", &site.api_key()).await;
     operator.click("button[type=submit]").await;
     operator.see("[data-testid=tile-calls]", "it").await;
+}
+
+/// A receiver that cannot stand some calls.
+struct Picky {
+    url: String,
+    refused: Arc<Mutex<Refused>>,
+}
+
+#[derive(Clone, PartialEq)]
+enum Refused {
+    All,
+    One(String),
+    None,
+}
+
+impl Picky {
+    async fn start() -> Self {
+        let refused = Arc::new(Mutex::new(Refused::All));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}/picky", listener.local_addr().expect("it is bound"));
+        let router = Router::new().route("/picky", post(pick)).with_state(refused.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { url, refused }
+    }
+
+    fn refuse(&self, refused: Refused) {
+        *self.refused.lock().expect("nobody panics with it") = refused;
+    }
+}
+
+async fn pick(State(refused): State<Arc<Mutex<Refused>>>, body: String) -> (StatusCode, &'static str) {
+    let envelope: Value = serde_json::from_str(&body).unwrap_or_default();
+    let refused = refused.lock().expect("nobody panics with it").clone();
+    match refused {
+        Refused::One(call) if envelope["callId"] != call.as_str() => (StatusCode::NO_CONTENT, ""),
+        Refused::None => (StatusCode::NO_CONTENT, ""),
+        Refused::All | Refused::One(_) => (StatusCode::INTERNAL_SERVER_ERROR, "<b>no such tenant</b>"),
+    }
+}
+
+/// alice calls someone and thinks better of it.
+async fn cancelled_call(alice: &mut Client) -> String {
+    let placed = alice.ask("call", json!({"userIdList": ["bob"], "callMediaType": 0})).await;
+    let call = placed["callId"].as_str().expect("a call id").to_owned();
+    alice.ask("hangup", json!({"callId": call})).await;
+    alice.expect_all(&call, &["onCallCancelled"]).await;
+    call
+}
+
+#[tokio::test]
+async fn an_operator_sees_a_failing_endpoint_and_replays_what_was_given_up() {
+    let _turn = TURN.lock().await;
+    let (picky, healthy) = (Picky::start().await, Backend::start().await);
+    let endpoints = [(picky.url.clone(), healthy.secret()), (healthy.url(), healthy.secret())];
+    let site = Site::with_endpoints(&endpoints).set("webhooks.poisoned_after=1s");
+    let server = site.serve().await;
+    let mut alice = Client::log_in(&server, &site, "alice").await;
+    let call = cancelled_call(&mut alice).await;
+
+    let (operator, _) = open(&server, &site).await;
+    operator.click("nav a[href='#/webhooks']").await;
+    operator
+        .see("[data-testid=webhook-row]", "it.textContent.includes('picky') && it.textContent.includes('waiting')")
+        .await;
+    operator.click("[data-testid=webhook-row]").await;
+    operator.see("[data-testid=last-reply]", "it.textContent.includes('500')").await;
+    // What a receiver writes is text, whatever it looks like.
+    operator
+        .see("[data-testid=last-reply] pre", "it.textContent === '<b>no such tenant</b>' && !it.querySelector('b')")
+        .await;
+    operator.see("[data-testid=delivery-pending]", "it.textContent.includes('onCall')").await;
+    operator.picture("console-webhook", WINDOW).await;
+
+    // While it takes others, it is this call that is at fault: what it refuses is given up.
+    picky.refuse(Refused::One(call.clone()));
+    cancelled_call(&mut alice).await;
+    operator.see("[data-testid=delivery-dead]", "it.textContent.includes('onCallReceived')").await;
+    operator.click("[data-testid=delivery-dead] [data-testid=open-delivery]").await;
+    operator.see("[data-testid=body]", &format!("it.textContent.includes({call:?})")).await;
+    operator.picture("console-delivery", WINDOW).await;
+    operator.click("[data-testid=delivery] .primary").await;
+
+    picky.refuse(Refused::None);
+    operator.click("[data-testid=delivery-dead] [data-testid=replay]").await;
+    operator.see("li[data-testid=replay]", "it.textContent.includes('delivered')").await;
+    operator.wait_for("no dead letter", "document.querySelector('[data-testid=delivery-dead]') === null").await;
+    operator.see("[data-testid=deliveries-dead]", "it.textContent.includes('No event was given up')").await;
+    operator.click("[data-testid=test]").await;
+    operator.see("#toasts p", "it.textContent.includes('took the test')").await;
 }

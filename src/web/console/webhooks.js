@@ -73,7 +73,7 @@ function fact(name, value, id) {
 
 function Reply({ reply, at }) {
   return div({ class: `reply ${reply.success ? "ok" : "no"}` },
-    p(span({ class: "status" }, reply.status ?? "no answer"), reply.error && span(` ${reply.error}`), at && span({ class: "faint" }, ` · ${ago(at)} ago`)),
+    p(span({ class: "status" }, reply.status ?? "no answer"), said(reply) && span(` ${said(reply)}`), at && span({ class: "faint" }, ` · ${ago(at)} ago`)),
     reply.response && pre(reply.response));
 }
 
@@ -110,7 +110,12 @@ function until(at) {
 
 function outcome({ lastReply, reason }) {
   if (!lastReply) return reason ?? "–";
-  return [lastReply.status, lastReply.error].filter(Boolean).join(" ") || "–";
+  return [lastReply.status, said(lastReply)].filter(Boolean).join(" ") || "–";
+}
+
+/** What the words add to the status. */
+function said({ status, error }) {
+  return error === `status ${status}` ? null : error;
 }
 
 /** One delivery in full. */
