@@ -76,6 +76,14 @@ impl Browser {
         self.run(&format!("(() => {{ {WITNESS} }})()")).await;
     }
 
+    /// Keeps a picture of what Chromium shows in the folder that SHOTS names, if it names one: for people to look at.
+    pub async fn picture(&self, name: &str) {
+        if let (Engine::Chromium(chromium), Some(folder)) = (&self.engine, std::env::var_os("SHOTS")) {
+            std::fs::write(std::path::Path::new(&folder).join(format!("{name}.png")), chromium.picture().await)
+                .expect("SHOTS is a folder");
+        }
+    }
+
     /// A person's call: the callees' names, and one of the two buttons.
     pub async fn call(&self, callees: &str, button: &str) {
         self.type_into("#callee", callees).await;

@@ -97,6 +97,12 @@ impl Chromium {
         element.click().await.map_err(|error| error.to_string())
     }
 
+    /// A laptop's window, as PNG.
+    pub async fn picture(&self) -> Vec<u8> {
+        self.client.set_window_size(1280, 900).await.expect("a window has a size");
+        self.client.screenshot().await.expect("a picture")
+    }
+
     pub async fn type_into(&self, selector: &str, text: &str) {
         let field = self.client.find(Locator::Css(selector)).await.expect("the field is there");
         field.clear().await.expect("it can be emptied");

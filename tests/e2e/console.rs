@@ -9,19 +9,14 @@ use axum::routing::post;
 use serde_json::{Value, json};
 
 use crate::backend::Backend;
-use crate::browser::Browser;
-use crate::calls::TURN;
+use crate::browser::{Browser, Make, turn};
 use crate::rpc::Client;
 use crate::server::{Server, Site};
-
-/// What a laptop shows.
-const WINDOW: (u32, u32) = (1280, 900);
 
 /// Opens the console as an operator does: by the link that the program prints.
 async fn open(server: &Server, site: &Site) -> (Browser, String) {
     let link = site.console_link(server);
-    let operator = Browser::start("operator").await;
-    operator.visit(&link).await;
+    let operator = Browser::visit(Make::Chromium, &link, "operator").await;
     operator.wait_for("the overview", "document.querySelector('[data-testid=tile-calls]')").await;
     (operator, link)
 }
@@ -36,7 +31,7 @@ impl Browser {
 
 #[tokio::test]
 async fn an_operator_sees_a_call_and_ends_it() {
-    let _turn = TURN.lock().await;
+    let _turn = turn().await;
     let backend = Backend::start().await;
     let site = Site::new(&[&backend]);
     let server = site.serve().await;
@@ -49,7 +44,7 @@ async fn an_operator_sees_a_call_and_ends_it() {
     let (operator, link) = open(&server, &site).await;
     operator.see("[data-testid=tile-calls] strong", "it.textContent === '1'").await;
     operator.wait_for("charts with lines", "document.querySelectorAll('.chart .line[d*=L]').length > 2").await;
-    operator.picture("console-overview", WINDOW).await;
+    operator.picture("console-overview").await;
     operator.click("nav a[href='#/calls']").await;
     operator.click("[data-testid=call-row]").await;
     for user in ["alice", "bob"] {
@@ -62,7 +57,7 @@ async fn an_operator_sees_a_call_and_ends_it() {
         operator.see(&format!("{member} [data-testid=volume]"), "Number(it.ariaValueNow) > 0").await;
     }
     operator.see("[data-testid=event]", "it.textContent.includes('onCallBegin')").await;
-    operator.picture("console-call", WINDOW).await;
+    operator.picture("console-call").await;
 
     // The server mutes bob's camera: alice is told, whatever bob's client does.
     operator.click("[data-user=bob] [data-testid=source-camera] button").await;
@@ -70,7 +65,7 @@ async fn an_operator_sees_a_call_and_ends_it() {
     alice.expect_tile("bob", "tile.dataset.video === 'off'").await;
 
     operator.click("[data-testid=dismiss]").await;
-    operator.picture("console-question", WINDOW).await;
+    operator.picture("console-question").await;
     operator.click("[data-testid=confirm]").await;
     alice.events_to("onCallEnd").await;
     bob.events_to("onCallEnd").await;
@@ -82,11 +77,11 @@ async fn an_operator_sees_a_call_and_ends_it() {
     // The link is spent; the pass that it gave is not in the address.
     operator.wait_for("an address without the link", "!location.href.includes('link')").await;
     operator.click("header button:last-of-type").await;
-    operator.visit("about:blank").await;
-    operator.visit(&link).await;
+    operator.go("about:blank").await;
+    operator.go(&link).await;
     operator.see("[role=alert]", "it.textContent.includes('used')").await;
-    operator.picture("console-signin", WINDOW).await;
-    operator.write("#key", &site.api_key()).await;
+    operator.picture("console-signin").await;
+    operator.type_into("#key", &site.api_key()).await;
     operator.click("button[type=submit]").await;
     operator.see("[data-testid=tile-calls]", "it").await;
 }
@@ -140,7 +135,7 @@ async fn cancelled_call(alice: &mut Client) -> String {
 
 #[tokio::test]
 async fn an_operator_sees_a_failing_endpoint_and_replays_what_was_given_up() {
-    let _turn = TURN.lock().await;
+    let _turn = turn().await;
     let (picky, healthy) = (Picky::start().await, Backend::start().await);
     let endpoints = [(picky.url.clone(), healthy.secret()), (healthy.url(), healthy.secret())];
     let site = Site::with_endpoints(&endpoints).set("webhooks.poisoned_after=1s");
@@ -160,7 +155,7 @@ async fn an_operator_sees_a_failing_endpoint_and_replays_what_was_given_up() {
         .see("[data-testid=last-reply] pre", "it.textContent === '<b>no such tenant</b>' && !it.querySelector('b')")
         .await;
     operator.see("[data-testid=delivery-pending]", "it.textContent.includes('onCall')").await;
-    operator.picture("console-webhook", WINDOW).await;
+    operator.picture("console-webhook").await;
 
     // While it takes others, it is this call that is at fault: what it refuses is given up.
     picky.refuse(Refused::One(call.clone()));
@@ -168,7 +163,7 @@ async fn an_operator_sees_a_failing_endpoint_and_replays_what_was_given_up() {
     operator.see("[data-testid=delivery-dead]", "it.textContent.includes('onCallReceived')").await;
     operator.click("[data-testid=delivery-dead] [data-testid=open-delivery]").await;
     operator.see("[data-testid=body]", &format!("it.textContent.includes({call:?})")).await;
-    operator.picture("console-delivery", WINDOW).await;
+    operator.picture("console-delivery").await;
     operator.click("[data-testid=delivery] .primary").await;
 
     picky.refuse(Refused::None);
