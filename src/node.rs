@@ -28,7 +28,7 @@ use crate::event::{Event, TelemetryEnvelope};
 use crate::ledger::io::{Health, Store, Told, Writer, WriterHandle, WriterNews};
 use crate::ledger::{self, Append, OwnLane};
 use crate::media::io::{Plane, Ports, interface};
-use crate::media::{self, Command, Report, ShardSnapshot, Thresholds};
+use crate::media::{self, Command, Report, ShardSnapshot, Spread, Thresholds};
 use crate::metrics::Metrics;
 use crate::signal::io::registry::Registry;
 use crate::signal::token::TokenKey;
@@ -325,6 +325,7 @@ fn start_plane(config: &Config, reports: mpsc::Sender<Report>) -> anyhow::Result
         bind: config.media.bind,
         loudest: config.media.loudest,
         max_peers: config.media.max_peers_per_shard,
+        spread: Spread { members: config.media.spread_members, load: config.media.spread_load },
         volume_interval: config.telemetry.volume_interval,
         quality_interval: config.telemetry.quality_interval,
         thresholds: Thresholds {

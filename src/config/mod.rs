@@ -94,6 +94,12 @@ pub struct Media {
     pub shards: usize,
     #[serde(deserialize_with = "text::at_least_one")]
     pub max_peers_per_shard: usize,
+    /// A call that has so many members on a shard spreads to another.
+    #[serde(deserialize_with = "text::at_least_one")]
+    pub spread_members: usize,
+    /// So does one whose shard is busy for more than this share of its time; 0.0–1.0.
+    #[serde(deserialize_with = "text::share")]
+    pub spread_load: f64,
     /// With more speakers than audio slots, how many of the loudest are forwarded.
     #[serde(deserialize_with = "text::at_least_one")]
     pub loudest: usize,

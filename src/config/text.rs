@@ -77,6 +77,12 @@ pub fn at_least_two<'de, D: Deserializer<'de>>(d: D) -> Result<usize, D::Error> 
     at_least(d, 2)
 }
 
+/// A part of a whole, 0.0–1.0.
+pub fn share<'de, D: Deserializer<'de>>(d: D) -> Result<f64, D::Error> {
+    let number = f64::deserialize(d)?;
+    if (0.0..=1.0).contains(&number) { Ok(number) } else { Err(Error::custom("a number from 0.0 to 1.0 is expected")) }
+}
+
 fn at_least<'de, D: Deserializer<'de>>(d: D, least: usize) -> Result<usize, D::Error> {
     let number = usize::deserialize(d)?;
     if number < least { Err(Error::custom(format!("{least} or more is expected"))) } else { Ok(number) }

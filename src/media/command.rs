@@ -2,7 +2,7 @@
 
 use crate::base::{Mid, PeerId, RoomKey, Source};
 
-/// One order. Each names its room, because a room lives on the shard `room.0 % shards`.
+/// One order. Each names its room and its peer, by which [`Placement`](super::placement::Placement) knows the shard.
 #[derive(Debug, Clone)]
 pub enum Command {
     /// The client's SDP offer. Makes the peer when it is new; otherwise adds m-lines or restarts ICE.
@@ -26,6 +26,8 @@ pub enum Command {
     SlotsTold { room: RoomKey, peer: PeerId, version: u64 },
     /// The peer leaves: its connection is closed and its routes end.
     Leave { room: RoomKey, peer: PeerId },
+    /// The room's call is served by these shards; with less than two of them by this one alone. The media plane gives this order itself.
+    Span { room: RoomKey, shards: Vec<usize> },
 }
 
 /// Kinds of media a viewer may be sent.
@@ -58,7 +60,20 @@ impl Command {
             | Command::Forward { room, .. }
             | Command::View { room, .. }
             | Command::SlotsTold { room, .. }
-            | Command::Leave { room, .. } => *room,
+            | Command::Leave { room, .. }
+            | Command::Span { room, .. } => *room,
+        }
+    }
+
+    /// Whom it is about; `None`: the whole room.
+    pub const fn peer(&self) -> Option<PeerId> {
+        match self {
+            Command::Offer { peer, .. }
+            | Command::Forward { peer, .. }
+            | Command::View { peer, .. }
+            | Command::SlotsTold { peer, .. }
+            | Command::Leave { peer, .. } => Some(*peer),
+            Command::Span { .. } => None,
         }
     }
 }

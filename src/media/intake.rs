@@ -7,6 +7,7 @@ use super::member::Link;
 use super::payload::Glimpse;
 use super::peer::{PeerEvent, StreamName};
 use super::publish::{Arrival, SenderReport};
+use super::publisher::Home;
 use super::report::{Connection, Report};
 use super::room::{Assignment, Room, Turn};
 use super::route::{Origin, Receiver};
@@ -80,7 +81,10 @@ impl Room {
             && let Some(level) = header.ext_vals.audio_level
         {
             began = publisher.voice.heard(level.unsigned_abs(), now);
+            let id = publisher.id;
+            self.tell_level(id, level.unsigned_abs(), turn);
         }
+        let publisher = self.publisher_mut(seat);
         let captured = publisher.clock.captured(report, header.timestamp, clock_rate, now);
         let packet = Packet {
             origin: Origin { member: seat, source },
@@ -101,27 +105,35 @@ impl Room {
     }
 
     /// A packet is to be forwarded at the end of the turn. `known`: the SSRC that its encoding had before it.
-    fn take(&mut self, packet: Packet, known: u32, turn: &mut Turn<'_>) {
+    pub(super) fn take(&mut self, packet: Packet, known: u32, turn: &mut Turn<'_>) {
         let (origin, stream, key_frame_start) = (packet.origin, packet.stream, packet.glimpse.key_frame_start);
         self.arrived.push(packet);
         if key_frame_start && let Some(track) = self.publisher_mut(origin.member).track_mut(origin.source) {
             track.encodings[stream.encoding].gate.key_frame();
         }
         if known != stream.ssrc {
-            self.new_stream(origin, key_frame_start, turn);
+            self.new_stream(origin, stream.encoding, key_frame_start, turn);
         }
     }
 
-    /// A stream began, or began anew.
-    fn new_stream(&mut self, origin: Origin, key_frame_start: bool, turn: &mut Turn<'_>) {
-        if let Some(track) = self.publisher_mut(origin.member).track_mut(origin.source) {
+    /// A stream began, or began anew: whoever waits for it, or for another because of it, needs a key frame.
+    fn new_stream(&mut self, origin: Origin, encoding: usize, key_frame_start: bool, turn: &mut Turn<'_>) {
+        let publisher = self.publisher_mut(origin.member);
+        if publisher.home == Home::Here
+            && let Some(track) = publisher.track_mut(origin.source)
+        {
             track.survey(turn.now);
         }
-        if !key_frame_start {
-            return self.show_to_receivers(origin, turn);
-        }
+        self.span.roster_changed();
         for Receiver { member, slot } in self.routes.receivers(origin).to_vec() {
+            let before = self.member_mut(member).slots[slot].switch.target();
             self.aim(member, slot, turn);
+            let slot = &self.member_mut(member).slots[slot];
+            let concerned = |target: &usize| *target == encoding || slot.switch.target() != before;
+            let waits_for = slot.waits_for().filter(|target| !key_frame_start && concerned(target));
+            if let Some(target) = waits_for {
+                self.want_key_frame(origin, target, turn.now);
+            }
         }
     }
 

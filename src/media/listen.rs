@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::floor::Heard;
+use super::publisher::Home;
 use super::report::Report;
 use super::room::{Assignment, Room, Turn};
 
@@ -16,7 +17,7 @@ impl Room {
     pub(super) fn tell_volumes(&mut self, turn: &mut Turn<'_>) {
         let publishers = self.publishers.iter_mut().flatten();
         let volumes: Vec<_> = publishers.map(|publisher| (publisher.id, publisher.voice.read(turn.now))).collect();
-        if volumes != self.volumes {
+        if self.span.leads(turn.shard) && volumes != self.volumes {
             self.volumes.clone_from(&volumes);
             turn.outbox.reports.push_back(Report::Volumes { room: self.key, volumes });
         }
@@ -33,7 +34,7 @@ impl Room {
     }
 
     fn note_silent_tracks(&mut self, turn: &mut Turn<'_>) {
-        for publisher in self.publishers.iter_mut().flatten() {
+        for publisher in self.publishers.iter_mut().flatten().filter(|publisher| publisher.home == Home::Here) {
             for track in publisher.tracks.iter_mut().flatten() {
                 if track.fell_silent(turn.settings.silent_after, turn.now) {
                     self.assignment = Assignment::Due;

@@ -15,6 +15,8 @@ mod congestion;
 mod crowd;
 pub mod demand;
 pub mod demux;
+#[cfg(test)]
+mod differential;
 pub mod export;
 pub mod floor;
 pub mod flow;
@@ -32,9 +34,11 @@ mod network;
 pub mod payload;
 pub mod peer;
 pub mod picture_size;
+pub mod placement;
 pub mod publish;
 pub mod publisher;
 pub mod quality;
+pub mod relay;
 pub mod report;
 pub mod rewrite;
 pub mod room;
@@ -47,6 +51,7 @@ mod share;
 mod sim;
 pub mod slot;
 pub mod slots;
+pub mod span;
 pub mod speaker;
 pub mod switch;
 pub mod telemetry;
@@ -61,6 +66,7 @@ use std::time::Duration;
 
 pub use command::{Command, SlotWish};
 pub use export::ShardSnapshot;
+pub use placement::Spread;
 pub use quality::Thresholds;
 pub use report::{
     Cause, Connection, Direction, EncodingState, OfferError, PeerQuality, Picture, Report, SlotAssignment,
@@ -77,6 +83,8 @@ pub struct Settings {
     pub loudest: usize,
     /// Peers one shard serves.
     pub max_peers: usize,
+    /// When a call is served by more than one shard.
+    pub spread: Spread,
     /// M-lines one client may offer.
     pub max_media_lines: usize,
     pub volume_interval: Duration,
@@ -99,6 +107,7 @@ impl Default for Settings {
             bind: None,
             loudest: 4,
             max_peers: 1000,
+            spread: Spread::default(),
             max_media_lines: 64,
             volume_interval: Duration::from_millis(300),
             quality_interval: Duration::from_secs(2),

@@ -30,6 +30,17 @@ pub struct Track {
     flowing: bool,
 }
 
+/// A track as other parts of its call are told of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrackState {
+    pub mid: Mid,
+    pub source: Source,
+    pub flowing: bool,
+    /// Its encodings; they are in one order everywhere.
+    rids: Vec<Option<Rid>>,
+    ladder: Vec<Rung>,
+}
+
 /// One stream of a track.
 #[derive(Debug)]
 pub struct Encoding {
@@ -107,6 +118,11 @@ impl Track {
         !std::mem::replace(&mut self.flowing, true)
     }
 
+    /// A packet came from the publisher's own part, which measures it.
+    pub fn crossed(&mut self, encoding: usize, ssrc: u32) {
+        self.encodings[encoding].ssrc = ssrc;
+    }
+
     /// True: the track flowed and has been silent for `silent_after`.
     pub fn fell_silent(&mut self, silent_after: Duration, now: Instant) -> bool {
         let silent = self.arrived_at.is_none_or(|at| now >= at + silent_after);
@@ -115,6 +131,21 @@ impl Track {
 
     pub fn is_flowing(&self) -> bool {
         self.flowing
+    }
+
+    /// What other parts of the call are told.
+    pub fn state(&self) -> TrackState {
+        let rids = self.encodings.iter().map(|encoding| encoding.rid).collect();
+        TrackState { mid: self.mid, source: self.source, flowing: self.flowing, rids, ladder: self.ladder.clone() }
+    }
+
+    /// Takes over what the publisher's own part tells.
+    pub fn told(&mut self, state: &TrackState, now: Instant) {
+        self.flowing = state.flowing;
+        self.ladder.clone_from(&state.ladder);
+        for rid in &state.rids {
+            self.encoding(*rid, now);
+        }
     }
 
     /// Brings the ladder up to date.

@@ -17,11 +17,13 @@ use super::floor::{DECISION_INTERVAL, Floor};
 use super::member::{Link, Member};
 use super::negotiate::Plan;
 use super::peer::{Datagram, Drain, Identity, Peer, Refusal, StreamName, Unanswered};
-use super::publisher::Publisher;
+use super::publisher::{Home, Publisher};
+use super::relay::{Note, Post};
 use super::report::{Connection, OfferError, Report};
 use super::route::{Origin, Receiver, Routes};
 use super::share::SHARE_INTERVAL;
 use super::slot::{Offered, Packet};
+use super::span::Span;
 use super::speaker::Voice;
 use super::timers::Timers;
 use crate::base::{PeerId, RoomKey, Source, Volume};
@@ -34,12 +36,16 @@ const FIRST_ESTIMATE: Bitrate = Bitrate::kbps(1000);
 pub struct Outbox {
     pub drain: Drain,
     pub reports: VecDeque<Report>,
+    /// Letters to other shards.
+    pub post: Post,
     pub counts: ShardSnapshot,
 }
 
 /// What the room is served with.
 pub struct Turn<'a> {
     pub now: Instant,
+    /// The index of the shard that serves it.
+    pub shard: usize,
     pub settings: &'a Settings,
     pub identity: &'a Identity,
     pub outbox: &'a mut Outbox,
@@ -65,7 +71,7 @@ pub struct Room {
     pending: Vec<Pending>,
     /// Members that were changed without a drain, or whose drain is due.
     dirty: Vec<usize>,
-    ended: Vec<usize>,
+    pub(super) ended: Vec<usize>,
     gone: Vec<Gone>,
     pub(super) assignment: Assignment,
     pub(super) floor: Floor,
@@ -75,10 +81,12 @@ pub struct Room {
     pub(super) volumes_at: Instant,
     pub(super) volumes: Vec<(PeerId, Volume)>,
     quality_at: Instant,
-    share_at: Instant,
+    pub(super) share_at: Instant,
     key_frames_at: Option<Instant>,
     /// Key frames to be asked for at the end of the turn.
     asks: Vec<(usize, StreamName)>,
+    /// The call's parts on other shards.
+    pub(super) span: Span,
 }
 
 /// Whether the slots are as they should be.
@@ -120,6 +128,7 @@ impl Room {
             share_at: now + SHARE_INTERVAL,
             key_frames_at: None,
             asks: Vec::new(),
+            span: Span::default(),
         }
     }
 
@@ -146,8 +155,8 @@ impl Room {
     /// When [`Room::handle_timeout`] is wanted.
     pub fn deadline(&self) -> Instant {
         let ticks = self.volumes_at.min(self.listens_at).min(self.quality_at).min(self.share_at);
-        let soonest = self.timers.next().map_or(ticks, |at| at.min(ticks));
-        self.key_frames_at.map_or(soonest, |at| at.min(soonest))
+        let waits = [self.timers.next(), self.key_frames_at, self.span.deadline()];
+        waits.into_iter().flatten().fold(ticks, Instant::min)
     }
 
     /// Adds what the members' streams repaired.
@@ -193,7 +202,7 @@ impl Room {
         member.negotiated(&plan, &answer);
         let answer = plan.label_pairs(&answer);
         let seat = match fresh {
-            Some(member) => self.sit(member, Publisher::new(peer, Voice::new(turn.now))),
+            Some(member) => self.sit(member, Publisher::new(peer, Home::Here, Voice::new(turn.now))),
             None => seat.expect("a known member has a seat"),
         };
         self.publisher_mut(seat).negotiated(&plan.sources);
@@ -281,8 +290,9 @@ impl Room {
         }
         if self.share_at <= turn.now {
             self.share_at = turn.now + SHARE_INTERVAL;
-            self.share_all(turn);
+            self.survey_all(turn.now);
         }
+        self.share_when_known(turn);
         if self.quality_at <= turn.now {
             self.quality_at = turn.now + turn.settings.quality_interval;
             self.report_quality(turn);
@@ -295,7 +305,9 @@ impl Room {
         if std::mem::take(&mut self.voice_began) {
             self.observe_voices(turn.now);
         }
-        if self.assignment == Assignment::Due {
+        // With several parts as with one: first what is there is shared, then slots change hands.
+        if self.assignment == Assignment::Due && self.span.deadline().is_none() {
+            self.span.roster_changed();
             self.assign(turn);
         }
         self.forward(turn);
@@ -304,6 +316,7 @@ impl Room {
             self.flush(seat, turn);
         }
         self.remove_ended(turn);
+        self.tell_others(turn);
     }
 
     pub(super) fn members(&self) -> impl Iterator<Item = (usize, &Member)> + '_ {
@@ -323,13 +336,19 @@ impl Room {
     }
 
     fn sit(&mut self, member: Member, publisher: Publisher) -> usize {
+        let seat = self.seat(publisher);
+        self.seats[seat] = Some(member);
+        seat
+    }
+
+    /// A seat for one who sends.
+    pub(super) fn seat(&mut self, publisher: Publisher) -> usize {
         let seat = self.publishers.iter().position(Option::is_none).unwrap_or(self.publishers.len());
         if seat == self.publishers.len() {
             self.seats.push(None);
             self.publishers.push(None);
             self.pending.push(Pending::default());
         }
-        self.seats[seat] = Some(member);
         self.publishers[seat] = Some(publisher);
         seat
     }
@@ -394,6 +413,10 @@ impl Room {
 
     fn ask_key_frames(&mut self, turn: &mut Turn<'_>) {
         for (seat, stream) in std::mem::take(&mut self.asks) {
+            let Some(publisher) = &self.publishers[seat] else { continue };
+            if let Home::Shard(shard) = publisher.home {
+                turn.outbox.post.note(shard, self.key, Note::KeyFrame { publisher: publisher.id, stream });
+            }
             let Some(member) = &mut self.seats[seat] else { continue };
             if member.peer.ask_key_frame(stream) {
                 turn.outbox.counts.keyframe_requests_sent += 1;
@@ -433,6 +456,7 @@ impl Room {
         for group in arrived.chunk_by(|a, b| a.origin == b.origin) {
             let range = start..start + group.len();
             start = range.end;
+            self.cross(group, turn);
             for Receiver { member, slot } in self.routes.receivers(group[0].origin) {
                 let pending = &mut self.pending[*member];
                 if pending.writes.is_empty() {
@@ -469,17 +493,19 @@ impl Room {
     }
 
     fn remove_ended(&mut self, turn: &mut Turn<'_>) {
-        for seat in std::mem::take(&mut self.ended) {
-            let Some(member) = self.seats[seat].take() else { continue };
+        let ended = std::mem::take(&mut self.ended);
+        for seat in ended.iter().copied() {
             self.publishers[seat] = None;
+            self.assignment = Assignment::Due;
+            let Some(member) = self.seats[seat].take() else { continue };
             self.timers.clear(seat);
             // A member's counts outlive it.
             member.gauge.repairs().add_to(&mut turn.outbox.counts);
             turn.outbox.reports.push_back(Report::Connection { peer: member.id, state: Connection::Closed });
             self.gone.push(Gone { seat, peer: member.id, names: member.names });
-            self.assignment = Assignment::Due;
         }
-        if self.assignment == Assignment::Due && !self.gone.is_empty() {
+        if !ended.is_empty() {
+            self.span.roster_changed();
             self.assign(turn);
         }
     }
@@ -494,6 +520,7 @@ impl Room {
             }
         }
         self.routes.compile(shown.into_iter());
+        self.span.routes_changed();
     }
 
     /// Points an open slot at the encoding it should show.

@@ -192,7 +192,7 @@ fn key_frame_storms_do_not_reach_the_publisher() {
     for two in asked.windows(2) {
         assert!(two[1].1.duration_since(two[0].1) >= ms(499), "{:?}", two[1].1.duration_since(two[0].1));
     }
-    assert!(world.shard.snapshot().keyframe_requests_received > 100);
+    assert!(world.shard().snapshot().keyframe_requests_received > 100);
 }
 
 #[test]
@@ -309,7 +309,7 @@ fn mutated_traffic_and_offers_never_stop_the_shard() {
         world.command(Command::Offer { room: ROOM, peer, request: round, sdp, sources, may_receive: Permissions::ALL });
         world.command(Command::Leave { room: ROOM, peer });
     }
-    assert_eq!(world.shard.snapshot().peers, 2);
+    assert_eq!(world.shard().snapshot().peers, 2);
     let had = [(1, 2), (2, 1)].map(|(me, other)| world.clients[&me].got(other, Source::Camera).len());
     world.run_for(ms(2000));
     for ((me, other), had) in [(1, 2), (2, 1)].into_iter().zip(had) {
@@ -345,7 +345,7 @@ fn a_peer_that_vanishes_is_silent_then_gone_and_may_come_back_between() {
     world.paths.insert(1, lost);
     world.run_for(Duration::from_secs(31));
     assert_eq!(world.connections(1)[3..], [Connection::Silent, Connection::Closed]);
-    assert_eq!(world.shard.snapshot().peers, 1);
+    assert_eq!(world.shard().snapshot().peers, 1);
     assert_eq!(world.clients[&2].shows(1, Source::Camera), None, "the slot is free");
 }
 
@@ -428,7 +428,7 @@ fn lost_packets_are_repaired_on_both_ways() {
     let recovered = got.len() as f64 / f64::from(sent - 40);
     assert!(recovered >= 0.995, "{recovered}");
     world.run_for(ms(2000));
-    let counts = world.shard.snapshot();
+    let counts = world.shard().snapshot();
     assert!(counts.nacks_sent > 20 && counts.nacks_received > 20 && counts.retransmissions > 20, "{counts:?}");
 }
 
@@ -635,7 +635,7 @@ fn a_bad_offer_is_refused_with_its_reason_and_changes_nothing() {
     assert_eq!(offer(3, "v=0"), OfferError::Full);
     world.run_for(ms(1000));
     assert!(world.clients[&2].got(1, Source::Camera).len() > 50);
-    assert_eq!(world.shard.snapshot().peers, 2);
+    assert_eq!(world.shard().snapshot().peers, 2);
 }
 
 #[test]
@@ -651,7 +651,7 @@ fn a_client_that_leaves_is_told_goodbye_and_one_that_says_it_is_gone() {
     assert_eq!(world.connections(2), [Connection::Connected, Connection::Closed]);
     assert_eq!(world.connections(3), [Connection::Connected]);
     leave(&mut world, 3);
-    assert_eq!((world.shard.snapshot().peers, world.shard.snapshot().rooms), (0, 0));
+    assert_eq!((world.shard().snapshot().peers, world.shard().snapshot().rooms), (0, 0));
     leave(&mut world, 3);
 }
 

@@ -12,6 +12,7 @@ use super::command::Command;
 use super::demux::{Demux, Found, Remote};
 use super::export::ShardSnapshot;
 use super::peer::{Datagram, Identity, Refusal};
+use super::relay::{Letter, Note, Post};
 use super::report::{Connection, OfferError, Report};
 use super::room::{Offer, Outbox, Room, Turn};
 use super::timers::Timers;
@@ -30,9 +31,12 @@ pub struct Shard {
     identity: Identity,
     rooms: Slab<Room>,
     by_key: HashMap<RoomKey, usize>,
+    /// The shards of each call that has several.
+    spans: HashMap<RoomKey, Vec<usize>>,
     peers: HashMap<PeerId, Seat>,
     demux: Demux,
     timers: Timers,
+    freed: Vec<PeerId>,
     /// Rooms that this turn touched.
     touched: Vec<usize>,
     outbox: Outbox,
@@ -47,12 +51,18 @@ impl Shard {
             identity,
             rooms: Slab::new(),
             by_key: HashMap::new(),
+            spans: HashMap::new(),
             peers: HashMap::new(),
             demux: Demux::default(),
             timers: Timers::default(),
+            freed: Vec::new(),
             touched: Vec::new(),
             outbox,
         }
+    }
+
+    pub fn index(&self) -> usize {
+        self.outbox.counts.shard
     }
 
     pub fn handle_command(&mut self, command: Command, now: Instant) {
@@ -60,6 +70,9 @@ impl Shard {
             Command::Offer { room, peer, request, sdp, sources, may_receive } => {
                 let offer = Offer { sdp: &sdp, sources: &sources, may_receive };
                 let result = self.handle_offer(room, peer, offer, now);
+                if !self.peers.contains_key(&peer) {
+                    self.freed.push(peer);
+                }
                 self.outbox.reports.push_back(Report::Answered { peer, request, result });
             }
             Command::Forward { peer, source, forward, .. } => {
@@ -72,6 +85,7 @@ impl Shard {
                 self.with_peer(peer, now, |room, seat, turn| room.handle_told(seat, version, turn));
             }
             Command::Leave { peer, .. } => self.with_peer(peer, now, |room, seat, turn| room.handle_leave(seat, turn)),
+            Command::Span { room, shards } => self.handle_span(room, shards, now),
         }
     }
 
@@ -103,6 +117,25 @@ impl Shard {
         self.demux.seat_at(remote).is_some()
     }
 
+    /// What the shard with the index `from` has for this one; the caller gets it back empty.
+    pub fn handle_letter(&mut self, from: usize, letter: &mut Letter, now: Instant) {
+        for (key, note) in letter.notes.drain(..) {
+            if let Some(index) = self.by_key.get(&key).copied() {
+                self.in_room(index, now, |room, turn| room.handle_note(from, note, turn));
+            }
+        }
+        for (key, publisher, level) in letter.levels.drain(..) {
+            if let Some(index) = self.by_key.get(&key).copied() {
+                self.in_room(index, now, |room, turn| room.handle_level(publisher, level, turn.now));
+            }
+        }
+        for (key, crossing) in letter.packets.drain(..) {
+            if let Some(index) = self.by_key.get(&key).copied() {
+                self.in_room(index, now, |room, turn| room.handle_crossing(from, crossing, turn));
+            }
+        }
+    }
+
     /// Serves what is due and completes the turn.
     pub fn finish_turn(&mut self, now: Instant) {
         while let Some(room) = self.timers.pop(now) {
@@ -127,6 +160,16 @@ impl Shard {
     /// What the turn wants sent; the caller empties it.
     pub fn datagrams(&mut self) -> &mut Vec<Transmit> {
         &mut self.outbox.drain.datagrams
+    }
+
+    /// Letters to other shards, which the caller empties, and the room in their queues, of which it says.
+    pub fn post(&mut self) -> &mut Post {
+        &mut self.outbox.post
+    }
+
+    /// Peers that are not served any more, or never were.
+    pub fn poll_freed(&mut self) -> Option<PeerId> {
+        self.freed.pop()
     }
 
     pub fn poll_report(&mut self) -> Option<Report> {
@@ -167,7 +210,7 @@ impl Shard {
         if seat.is_none() && self.peers.len() >= self.settings.max_peers {
             return Err(OfferError::Full);
         }
-        let room = *self.by_key.entry(key).or_insert_with(|| self.rooms.insert(Room::new(key, &self.settings, now)));
+        let room = self.by_key.get(&key).copied().unwrap_or_else(|| self.open(key, now));
         let member = seat.map(|seat| seat.member);
         let result = self.in_room(room, now, |room, turn| room.handle_offer(member, peer, offer, turn));
         let Some(result) = result else {
@@ -180,6 +223,26 @@ impl Shard {
         let ufrag = room.ufrag(member).expect("who was answered has a seat");
         self.demux.rename(ufrag, seat, room.names_mut(member).expect("who was answered has a seat"));
         Ok(answer)
+    }
+
+    fn open(&mut self, key: RoomKey, now: Instant) -> usize {
+        let room = self.rooms.insert(Room::new(key, &self.settings, now));
+        self.by_key.insert(key, room);
+        if let Some(shards) = self.spans.get(&key).cloned() {
+            self.in_room(room, now, |room, turn| room.handle_span(&shards, turn));
+        }
+        room
+    }
+
+    fn handle_span(&mut self, key: RoomKey, shards: Vec<usize>, now: Instant) {
+        if let Some(room) = self.by_key.get(&key).copied() {
+            self.in_room(room, now, |room, turn| room.handle_span(&shards, turn));
+        }
+        if shards.len() < 2 {
+            self.spans.remove(&key);
+        } else {
+            self.spans.insert(key, shards);
+        }
     }
 
     fn with_peer(&mut self, peer: PeerId, now: Instant, handle: impl FnOnce(&mut Room, usize, &mut Turn<'_>)) {
@@ -213,7 +276,8 @@ impl Shard {
         step: impl FnOnce(&mut Room, &mut Turn<'_>) -> T,
     ) -> Option<T> {
         let room = &mut self.rooms[index];
-        let mut turn = Turn { now, settings: &self.settings, identity: &self.identity, outbox: &mut self.outbox };
+        let (shard, settings, identity) = (self.outbox.counts.shard, &self.settings, &self.identity);
+        let mut turn = Turn { now, shard, settings, identity, outbox: &mut self.outbox };
         let done = catch_unwind(AssertUnwindSafe(|| step(room, &mut turn)));
         if done.is_err() {
             tracing::error!(room = self.rooms[index].key().0, "a room failed and is closed");
@@ -229,9 +293,11 @@ impl Shard {
             let seat = Seat { room: index, member: gone.seat };
             self.demux.forget(seat, &gone.names);
             self.peers.remove(&gone.peer);
+            self.freed.push(gone.peer);
         }
         if room.is_empty() {
             let room = self.rooms.remove(index);
+            room.others().for_each(|shard| self.outbox.post.note(shard, room.key(), Note::Gone));
             self.by_key.remove(&room.key());
             self.timers.clear(index);
         } else {
@@ -243,6 +309,7 @@ impl Shard {
     fn bury(&mut self, index: usize) {
         let mut room = self.rooms.remove(index);
         self.by_key.remove(&room.key());
+        room.others().for_each(|shard| self.outbox.post.note(shard, room.key(), Note::Gone));
         self.timers.clear(index);
         let dead: Vec<(PeerId, Seat)> =
             self.peers.iter().filter(|(_, seat)| seat.room == index).map(|(peer, seat)| (*peer, *seat)).collect();
@@ -251,11 +318,13 @@ impl Shard {
                 self.demux.forget(seat, names);
             }
             self.peers.remove(&peer);
+            self.freed.push(peer);
             self.outbox.reports.push_back(Report::Connection { peer, state: Connection::Closed });
         }
         for gone in room.take_gone() {
             self.demux.forget(Seat { room: index, member: gone.seat }, &gone.names);
             self.peers.remove(&gone.peer);
+            self.freed.push(gone.peer);
         }
         // What was under way in the room is not another's.
         self.outbox.drain.packets.clear();

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::allocate::{self, Priority, Rung, Want};
 use super::layer::Layer;
+use super::publisher::Home;
 use super::report::{EncodingState, Report};
 use super::room::{Room, Turn};
 use super::route::Origin;
@@ -62,19 +63,26 @@ struct Shares {
 }
 
 impl Room {
-    /// Draws up everyone's share.
-    pub(super) fn share_all(&mut self, turn: &mut Turn<'_>) {
-        for track in self.publishers.iter_mut().flatten().flat_map(|publisher| publisher.tracks.iter_mut().flatten()) {
+    /// Brings the ladders of what is sent here up to date.
+    pub(super) fn survey_all(&mut self, now: Instant) {
+        let here = self.publishers.iter_mut().flatten().filter(|publisher| publisher.home == Home::Here);
+        for track in here.flat_map(|publisher| publisher.tracks.iter_mut().flatten()) {
             if track.source.is_video() {
-                track.survey(turn.now);
+                track.survey(now);
             }
         }
+        self.span.surveyed(now);
+    }
+
+    /// Draws up everyone's share.
+    pub(super) fn share_all(&mut self, turn: &mut Turn<'_>) {
         for seat in 0..self.seats.len() {
             self.relieve(seat, turn.now);
             self.share(seat, turn);
             self.want_missing(seat, turn.now);
         }
         self.count_demand(turn);
+        self.span.routes_changed();
     }
 
     /// Draws up the viewer's share: what each of its open video slots shows.
@@ -191,20 +199,21 @@ impl Room {
 
     /// Tells publishers which of their encodings are watched. The smallest always is: who begins to watch has it at once, and a source of
     /// which nothing comes would count as switched off.
-    fn count_demand(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn count_demand(&mut self, turn: &mut Turn<'_>) {
         let layered: Vec<Origin> = self
             .publishers()
+            .filter(|(_, publisher)| publisher.home == Home::Here)
             .flat_map(|(member, publisher)| publisher.tracks.iter().flatten().map(move |track| (member, track)))
             .filter(|(_, track)| track.encodings.len() > 1)
             .map(|(member, track)| Origin { member, source: track.source })
             .collect();
         for origin in layered {
-            self.note_demand(origin, self.watched(origin), turn);
+            self.note_demand(origin, self.watched(origin) | self.watched_elsewhere(origin), turn);
         }
     }
 
     /// A bit for each encoding that a slot shows or will show.
-    fn watched(&self, origin: Origin) -> u32 {
+    pub(super) fn watched(&self, origin: Origin) -> u32 {
         let receivers = self.routes.receivers(origin).iter();
         let slots = receivers.filter_map(|receiver| self.seats[receiver.member].as_ref()?.slots.get(receiver.slot));
         slots

@@ -519,11 +519,12 @@ impl Path {
     }
 }
 
-/// The shard, its clients, and the network between them.
+/// The shards, their clients, and the network between them.
 pub struct World {
     pub began: Instant,
     pub now: Instant,
-    pub shard: Shard,
+    pub shards: Vec<Shard>,
+    /// Where the first shard is reached; the others at the ports after it.
     pub server: SocketAddr,
     pub clients: BTreeMap<u64, Client>,
     pub paths: BTreeMap<u64, Path>,
@@ -545,19 +546,28 @@ pub struct World {
 
 impl World {
     pub fn new(settings: Settings) -> Self {
+        Self::spanned(settings, 1)
+    }
+
+    /// A call whose members are dealt round to so many shards.
+    pub fn spanned(settings: Settings, shards: usize) -> Self {
         let server = SocketAddr::from(([10, 9, 9, 9], 7882));
-        let identity = Identity {
-            certificate: Identity::generate_certificate().unwrap(),
-            shard: 0,
-            addresses: vec![server],
-            stream_addresses: Vec::new(),
-            stats_interval: settings.quality_interval,
+        let certificate = Identity::generate_certificate().unwrap();
+        let shard = |index: usize| {
+            let identity = Identity {
+                certificate: certificate.clone(),
+                shard: index,
+                addresses: vec![SocketAddr::new(server.ip(), server.port() + index as u16)],
+                stream_addresses: Vec::new(),
+                stats_interval: settings.quality_interval,
+            };
+            Shard::new(index, settings.clone(), identity)
         };
         let now = Instant::now() + Duration::from_secs(100);
         Self {
             began: now,
             now,
-            shard: Shard::new(0, settings, identity),
+            shards: (0..shards).map(shard).collect(),
             server,
             clients: BTreeMap::new(),
             paths: BTreeMap::new(),
@@ -613,8 +623,27 @@ impl World {
     }
 
     pub fn command(&mut self, command: Command) {
-        self.shard.handle_command(command, self.now);
+        let index = command.peer().map_or(0, |peer| self.shard_of(peer));
+        if self.shards.len() > 1 && matches!(command, Command::Offer { .. }) {
+            let shards = (0..self.shards.len()).collect();
+            self.shards[index].handle_command(Command::Span { room: command.room(), shards }, self.now);
+        }
+        self.shards[index].handle_command(command, self.now);
         self.finish_turn();
+    }
+
+    /// The first shard: the only one but in tests of calls that have several.
+    pub fn shard(&self) -> &Shard {
+        &self.shards[0]
+    }
+
+    fn shard_of(&self, peer: PeerId) -> usize {
+        peer.0 as usize % self.shards.len()
+    }
+
+    fn shard_at(&self, address: SocketAddr) -> Option<usize> {
+        let index = usize::from(address.port().checked_sub(self.server.port())?);
+        (address.ip() == self.server.ip() && index < self.shards.len()).then_some(index)
     }
 
     /// The client's network changes: it has another address, and the old one is dead.
@@ -642,10 +671,8 @@ impl World {
 
     /// A datagram that reaches the server from wherever.
     pub fn inject(&mut self, from: SocketAddr, contents: &[u8]) {
-        self.shard.handle_datagram(
-            Datagram { proto: Protocol::Udp, source: from, destination: self.server, contents },
-            self.now,
-        );
+        let datagram = Datagram { proto: Protocol::Udp, source: from, destination: self.server, contents };
+        self.shards[0].handle_datagram(datagram, self.now);
         self.finish_turn();
     }
 
@@ -654,7 +681,8 @@ impl World {
         while self.now < end {
             let wire = self.wire.peek().map(|Reverse(flight)| flight.at);
             let clients = self.clients.values().map(Client::due).min();
-            let next = [wire, clients, self.shard.deadline()].into_iter().flatten().min().unwrap_or(end);
+            let shards = self.shards.iter().filter_map(Shard::deadline).min();
+            let next = [wire, clients, shards].into_iter().flatten().min().unwrap_or(end);
             self.now = next.clamp(self.now, end);
             self.step();
         }
@@ -684,10 +712,10 @@ impl World {
     }
 
     fn deliver(&mut self, flight: InFlight) {
-        if flight.to == self.server {
+        if let Some(index) = self.shard_at(flight.to) {
             let (source, destination) = (flight.from, flight.to);
             let datagram = Datagram { proto: Protocol::Udp, source, destination, contents: &flight.contents };
-            self.shard.handle_datagram(datagram, self.now);
+            self.shards[index].handle_datagram(datagram, self.now);
             return;
         }
         let now = self.now;
@@ -698,11 +726,20 @@ impl World {
     }
 
     fn finish_turn(&mut self) {
-        self.shard.finish_turn(self.now);
-        let out = std::mem::take(self.shard.datagrams());
-        self.transmit(out);
+        let mut reports = Vec::new();
+        loop {
+            for index in 0..self.shards.len() {
+                self.shards[index].finish_turn(self.now);
+                let out = std::mem::take(self.shards[index].datagrams());
+                self.transmit(out);
+                reports.extend(std::iter::from_fn(|| self.shards[index].poll_report()));
+            }
+            if !self.deliver_letters() {
+                break;
+            }
+        }
         let mut told = Vec::new();
-        while let Some(report) = self.shard.poll_report() {
+        for report in reports {
             if let Report::Slots { peer, version, slots } = &report {
                 if let Some(client) = self.clients.get_mut(&peer.0) {
                     client.assignments.push((*version, slots.clone()));
@@ -713,15 +750,30 @@ impl World {
         }
         if self.tells && !told.is_empty() {
             for (peer, version) in told {
-                self.shard.handle_command(Command::SlotsTold { room: ROOM, peer, version }, self.now);
+                let index = self.shard_of(peer);
+                self.shards[index].handle_command(Command::SlotsTold { room: ROOM, peer, version }, self.now);
             }
             self.finish_turn();
         }
     }
 
+    /// True: there were letters between shards.
+    fn deliver_letters(&mut self) -> bool {
+        let mut delivered = false;
+        for from in 0..self.shards.len() {
+            let letters: Vec<_> =
+                self.shards[from].post().letters().map(|(to, letter)| (to, std::mem::take(letter))).collect();
+            for (to, mut letter) in letters {
+                self.shards[to].handle_letter(from, &mut letter, self.now);
+                delivered = true;
+            }
+        }
+        delivered
+    }
+
     fn transmit(&mut self, out: Vec<Transmit>) {
         for Transmit { source, destination, contents, .. } in out {
-            let up = destination == self.server;
+            let up = self.shard_at(destination).is_some();
             *self.sent.entry(destination).or_default() += 1;
             *self.sent_bytes.entry(destination).or_default() += contents.len();
             if up && self.record {
@@ -788,6 +840,6 @@ impl World {
     }
 
     pub fn drops(&self) -> super::export::Drops {
-        self.shard.snapshot().drops
+        self.shard().snapshot().drops
     }
 }

@@ -55,6 +55,11 @@ impl Switch {
         self.on = None;
     }
 
+    /// The same, if this encoding is on.
+    pub fn restart_on(&mut self, encoding: usize) {
+        self.on = self.on.filter(|on| on.encoding != encoding);
+    }
+
     pub fn target(&self) -> Option<usize> {
         self.target
     }

@@ -3,6 +3,7 @@
 mod batch;
 pub mod bind;
 pub mod interface;
+mod link;
 mod streams;
 mod tcp;
 pub mod udp;
@@ -11,20 +12,23 @@ mod worker;
 
 use std::net::SocketAddr;
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use anyhow::Context;
 use tokio::sync::mpsc::Sender;
 
 use self::bind::Addresses;
+use self::link::Links;
 use self::streams::Streams;
 use self::tcp::{Port, Server};
 use self::udp::Socket;
-use self::wait::Bell;
+use self::wait::{Bell, Sleeper};
 use self::worker::Worker;
 use super::Settings;
 use super::command::Command;
 use super::peer::Identity;
+use super::placement::{Place, Placement};
 use super::report::Report;
 use super::shard::Shard;
 use super::ufrag::MAX_SHARDS;
@@ -36,6 +40,7 @@ const COMMAND_QUEUE: usize = 1024;
 #[derive(Debug)]
 pub struct Plane {
     shards: Vec<Handle>,
+    placement: Register,
     stream_addresses: Vec<SocketAddr>,
     streams: Server,
 }
@@ -46,6 +51,16 @@ pub struct Ports {
     /// Of the first shard; shard n has `udp + n`.
     pub udp: u16,
     pub tcp: u16,
+}
+
+/// Who is on which shard. Touched when a peer comes or goes, for each command, and once a second by each shard; never for a packet.
+#[derive(Debug, Clone)]
+pub struct Register(Arc<Mutex<Placement>>);
+
+impl Register {
+    pub fn lock(&self) -> MutexGuard<'_, Placement> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// One shard's thread, from outside.
@@ -67,12 +82,15 @@ impl Plane {
     pub fn start(settings: Settings, ports: Ports, shards: usize, reports: Sender<Report>) -> anyhow::Result<Self> {
         let certificate = Identity::generate_certificate().context("no certificate for media could be made")?;
         let shards = shards.clamp(1, MAX_SHARDS);
+        let placement = Register(Arc::new(Mutex::new(Placement::new(shards, settings.max_peers, settings.spread))));
         let addresses = Addresses { told: settings.addresses.clone(), bound: settings.bind };
         let port = Port::bind(&addresses, ports.tcp)?;
         let stream_addresses = port.candidates().to_vec();
         let mut handles = Vec::with_capacity(shards);
         let mut entrances = Vec::with_capacity(shards);
-        for index in 0..shards {
+        let (bells, sleepers) = bells(shards).context("a shard's wake-up")?;
+        let links = Links::between(&bells);
+        for (index, ((bell, sleeper), links)) in bells.into_iter().zip(sleepers).zip(links).enumerate() {
             let socket = Socket::bind(&addresses, shard_port(ports.udp, index)?)?;
             let identity = Identity {
                 certificate: certificate.clone(),
@@ -82,24 +100,43 @@ impl Plane {
                 stats_interval: settings.quality_interval,
             };
             let shard = Shard::new(index, settings.clone(), identity);
-            let (bell, sleeper) = wait::bell().context("a shard's wake-up")?;
             let (entrance, arrivals) = tcp::entrance(bell.clone());
             entrances.push(entrance);
             let (commands, receiver) = sync_channel(COMMAND_QUEUE);
             let addresses = socket.candidates().to_vec();
-            let streams = Streams::new(arrivals);
-            let worker = Worker { shard, socket, streams, sleeper, commands: receiver, reports: reports.clone() };
+            let worker = Worker {
+                shard,
+                socket,
+                streams: Streams::new(arrivals),
+                sleeper,
+                commands: receiver,
+                reports: reports.clone(),
+                links,
+                placement: placement.clone(),
+            };
             handles.push(Handle { commands, bell, addresses, thread: worker.spawn(index)? });
         }
         let streams = port.serve(entrances, settings.max_peers * shards)?;
-        Ok(Self { shards: handles, stream_addresses, streams })
+        Ok(Self { shards: handles, placement, stream_addresses, streams })
     }
 
-    /// Hands the command to its room's shard.
+    /// Hands the command to its peer's shard; who is offered for the first time gets one.
     pub fn send(&self, command: Command) -> Result<(), Stopped> {
-        let shard = &self.shards[(command.room().0 % self.shards.len() as u64) as usize];
-        shard.commands.send(command).map_err(|_| Stopped)?;
-        shard.bell.ring();
+        let (room, Some(peer)) = (command.room(), command.peer()) else { return Ok(()) };
+        let Place { shard, span } = match command {
+            Command::Offer { .. } => self.placement.lock().place(room, peer),
+            _ => match self.placement.lock().shard_of(peer) {
+                Some(shard) => Place { shard, span: Vec::new() },
+                // Its connection ended by itself in the meantime.
+                None => return Ok(()),
+            },
+        };
+        let handle = &self.shards[shard];
+        if !span.is_empty() {
+            handle.commands.send(Command::Span { room, shards: span }).map_err(|_| Stopped)?;
+        }
+        handle.commands.send(command).map_err(|_| Stopped)?;
+        handle.bell.ring();
         Ok(())
     }
 
@@ -138,6 +175,11 @@ impl Plane {
     }
 }
 
+fn bells(count: usize) -> std::io::Result<(Vec<Bell>, Vec<Sleeper>)> {
+    let bells: std::io::Result<Vec<(Bell, Sleeper)>> = (0..count).map(|_| wait::bell()).collect();
+    Ok(bells?.into_iter().unzip())
+}
+
 fn shard_port(first: u16, index: usize) -> anyhow::Result<u16> {
     if first == 0 {
         return Ok(0);
@@ -156,6 +198,7 @@ mod tests {
 
     use super::*;
     use crate::base::{PeerId, RoomKey, Source};
+    use crate::media::Spread;
     use crate::media::command::Permissions;
     use crate::media::report::Connection;
     use crate::media::sim::Client;
@@ -231,8 +274,12 @@ mod tests {
 
     impl Bench {
         fn start(shards: usize) -> Self {
+            Self::start_with(Settings::default(), shards)
+        }
+
+        fn start_with(settings: Settings, shards: usize) -> Self {
             let (sender, reports) = channel(64);
-            let plane = Plane::start(Settings::default(), Ports::default(), shards, sender).unwrap();
+            let plane = Plane::start(settings, Ports::default(), shards, sender).unwrap();
             Self { plane, reports, heard: Vec::new(), clients: Vec::new() }
         }
 
@@ -339,6 +386,50 @@ mod tests {
         bench.plane.send(Command::Leave { room: RoomKey(1), peer: PeerId(11) }).unwrap();
         bench.until(|bench| bench.states(11).contains(&Connection::Closed) && bench.clients[0].0.closed);
         assert_eq!(bench.states(12), [Connection::Connected]);
+    }
+
+    #[test]
+    fn a_call_on_two_shards_flows_between_real_sockets() {
+        let spread = Spread { members: 1, ..Spread::default() };
+        let mut bench = Bench::start_with(Settings { spread, ..Settings::default() }, 2);
+        for id in [11, 12] {
+            bench.join(1, id);
+        }
+        bench.until(|bench| bench.clients.iter().all(|(client, _)| client.connected));
+        for (client, _) in &mut bench.clients {
+            client.send(Source::Microphone, Instant::now());
+            client.send(Source::Camera, Instant::now());
+        }
+        for (index, other) in [(0, 12), (1, 11)] {
+            bench.until(|bench| {
+                let client = &bench.clients[index].0;
+                client.got(other, Source::Microphone).len() > 20 && client.got(other, Source::Camera).len() > 20
+            });
+        }
+        bench.until(|bench| {
+            let on = |shard| {
+                bench
+                    .heard
+                    .iter()
+                    .any(|report| matches!(report, Report::Snapshot(s) if s.shard == shard && s.peers == 1))
+            };
+            on(0) && on(1)
+        });
+        bench.plane.send(Command::Leave { room: RoomKey(1), peer: PeerId(11) }).unwrap();
+        bench.until(|bench| {
+            let told = bench.heard.iter().rev().find_map(|report| match report {
+                Report::Slots { peer, slots, .. } if peer.0 == 12 => Some(slots),
+                _ => None,
+            });
+            let empty = told.is_some_and(|slots| slots.iter().all(|slot| slot.publisher.is_none()));
+            empty && bench.states(11).contains(&Connection::Closed)
+        });
+        assert_eq!(bench.states(12), [Connection::Connected]);
+        let left = Instant::now() + LIMIT;
+        while bench.plane.placement.lock().shard_of(PeerId(11)).is_some() {
+            assert!(Instant::now() < left, "who left keeps its place");
+            bench.turn();
+        }
     }
 
     #[test]

@@ -10,7 +10,9 @@ use str0m::net::Protocol;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 
+use super::Register;
 use super::batch::Sent;
+use super::link::Links;
 use super::streams::Streams;
 use super::udp::Socket;
 use super::wait::Sleeper;
@@ -42,6 +44,8 @@ pub struct Worker {
     pub sleeper: Sleeper,
     pub commands: Receiver<Command>,
     pub reports: Sender<Report>,
+    pub links: Links,
+    pub placement: Register,
 }
 
 /// What became of the queues that ring a bell, in this turn.
@@ -59,6 +63,8 @@ enum Commands {
 struct Loop {
     turns: u64,
     time: Duration,
+    /// As much of `time` was told to the placement.
+    measured: Duration,
     histogram: [u64; TURN_BUCKETS.len()],
     datagrams: u64,
     bytes: u64,
@@ -86,6 +92,7 @@ impl Worker {
             }
             let now = Instant::now();
             commands = self.take_commands(now);
+            self.take_letters(now);
             self.take_datagrams(now);
             if self.take_frames(now) && commands == Commands::Taken {
                 commands = Commands::Waiting;
@@ -94,10 +101,13 @@ impl Worker {
             if commands == Commands::Ended {
                 self.shard.close(now);
             }
+            self.send_letters();
             self.send(&mut counts);
+            self.free_places();
             self.report(&mut backlog);
             if now >= snapshot_at {
                 self.streams.close_unknown(|remote| self.shard.knows(remote));
+                self.measure(&mut counts, now + SNAPSHOT_INTERVAL - snapshot_at);
                 snapshot_at = now + SNAPSHOT_INTERVAL;
                 self.push_report(self.snapshot(&counts), &mut backlog);
             }
@@ -123,6 +133,30 @@ impl Worker {
             }
         }
         Commands::Waiting
+    }
+
+    fn take_letters(&mut self, now: Instant) {
+        self.links.take(|from, letter| self.shard.handle_letter(from, letter, now));
+        self.links.free().for_each(|(shard, packets)| self.shard.post().set_free(shard, packets));
+    }
+
+    fn send_letters(&mut self) {
+        for (shard, letter) in self.shard.post().letters() {
+            self.links.send(shard, letter);
+        }
+    }
+
+    /// Before who goes is reported: who comes in its stead finds its place free.
+    fn free_places(&mut self) {
+        while let Some(peer) = self.shard.poll_freed() {
+            self.placement.lock().free(peer);
+        }
+    }
+
+    fn measure(&self, counts: &mut Loop, span: Duration) {
+        let busy = (counts.time - counts.measured).as_secs_f64() / span.as_secs_f64();
+        counts.measured = counts.time;
+        self.placement.lock().measured(self.shard.index(), busy);
     }
 
     fn take_datagrams(&mut self, now: Instant) {
