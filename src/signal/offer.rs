@@ -100,6 +100,10 @@ fn lines(sdp: &str) -> Result<Vec<Line<'_>>, Unfit> {
     if !sdp.starts_with("v=0") {
         return unfit("it is no SDP");
     }
+    // Without them nothing connects; said here, before anyone hears of a newcomer.
+    if credentials(sdp).is_none() || !sdp.contains("\na=fingerprint:") {
+        return unfit("it has no a=ice-ufrag, a=ice-pwd or a=fingerprint");
+    }
     let mut sections: Vec<Vec<&str>> = vec![Vec::new()];
     for line in sdp.lines().map(str::trim_end) {
         if line.starts_with("m=") {
@@ -143,8 +147,10 @@ mod tests {
         text.parse().unwrap()
     }
 
+    const SECURITY: &str = "a=ice-ufrag:abcd\r\na=ice-pwd:secret\r\na=fingerprint:sha-256 AB\r\n";
+
     fn sdp(sections: &[&str]) -> String {
-        let mut sdp = "v=0\r\no=- 1 2 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n".to_owned();
+        let mut sdp = format!("v=0\r\n{SECURITY}");
         for (index, section) in sections.iter().enumerate() {
             let (kind, attributes) = section.split_once(' ').unwrap();
             sdp += &format!("m={kind} 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:{index}\r\n");
@@ -197,7 +203,9 @@ mod tests {
             assert!(wanted(&sdp(sections)).unwrap_err().0.contains(reason), "{sections:?}");
         }
         assert!(sources("hello").unwrap_err().0.contains("no SDP"));
-        assert!(sources("v=0\r\nm=audio 9 X 1\r\na=sendonly\r\n").unwrap_err().0.contains("a=mid"));
+        let nameless = format!("v=0\r\n{SECURITY}m=audio 9 X 1\r\na=sendonly\r\n");
+        assert!(sources(&nameless).unwrap_err().0.contains("a=mid"));
+        assert!(sources(&nameless.replace("a=fingerprint", "a=x")).unwrap_err().0.contains("a=fingerprint"));
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod resume;
 mod rpc;
 mod server;
 mod webhooks;
+mod whip;
 mod wire;
 
 use std::time::Duration;

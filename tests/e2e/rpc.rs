@@ -42,6 +42,7 @@ pub struct Client {
     pub resume_token: String,
     pub session: String,
     pub calls: Value,
+    pub ice_servers: Value,
 }
 
 /// A notification.
@@ -83,6 +84,7 @@ impl Client {
             resume_token: String::new(),
             session: String::new(),
             calls: Value::Null,
+            ice_servers: Value::Null,
         }
     }
 
@@ -107,7 +109,8 @@ impl Client {
         self.session = result["sessionId"].as_str().expect("a session").to_owned();
         self.resume_token = result["resumeToken"].as_str().expect("a resume token").to_owned();
         self.calls = result["calls"].clone();
-        assert!(result["iceServers"].is_array(), "{result}");
+        self.ice_servers = result["iceServers"].clone();
+        assert!(self.ice_servers.is_array(), "{result}");
     }
 
     /// A request that must succeed.
@@ -183,6 +186,13 @@ impl Client {
             let params = self.expect(name, call).await;
             assert_eq!(self::label(name, &params), *label);
         }
+    }
+
+    /// The next event, whichever it is, as `label` has it.
+    pub async fn next_label(&mut self, call: &str) -> String {
+        let Event { name, params } = self.next_event("an event").await;
+        assert_eq!(params["callId"], call, "{name}");
+        label(&name, &params)
     }
 
     async fn next_event(&mut self, awaited: &str) -> Event {
