@@ -140,18 +140,9 @@ impl Browser {
         panic!("{} waited in vain for {what}: {error}; the page: {seen:#}", self.name);
     }
 
-    /// A script that only defines things.
-    pub async fn run(&self, script: &str) {
-        self.client.execute(script, Vec::new()).await.expect("the script runs");
-    }
-
     /// Waits for the promise; its value is the page's variable of this name from here on.
     pub async fn begin(&self, name: &str, promise: &str) {
-        let script = format!(
-            "const done = arguments[0]; ({promise}).then((value) => {{ window[{name:?}] = value; done(null); }}, (error) => done(String(error)));"
-        );
-        let outcome = self.client.execute_async(&script, Vec::new()).await.expect("the script runs");
-        assert!(outcome.is_null(), "{}: {promise}: {outcome}", self.name);
+        self.run(&format!("({promise}).then((value) => {{ window[{name:?}] = value; return true; }})")).await;
     }
 
     /// The events that the page lists, as `rpc::label` has them, the oldest first; without those that come on their own time.

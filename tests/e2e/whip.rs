@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::DEADLINE;
 use crate::backend::{Backend, names};
-use crate::browser::Browser;
+use crate::browser::{Browser, Make};
 use crate::rpc::Client;
 use crate::server::{Server, Site};
 
@@ -139,8 +139,8 @@ async fn ffmpeg_publishes_a_viewer_decodes_it_and_everyone_hears_of_both() {
     available.sort();
     assert_eq!(available, ["onUserAudioAvailable studio on", "onUserVideoAvailable studio on"]);
 
-    let page = Browser::open(&server.page(), "onlooker").await;
-    page.run(PAGE_CLIENT).await;
+    let page = Browser::visit(Make::Chromium, &server.page(), "onlooker").await;
+    page.run(&format!("(() => {{ {PAGE_CLIENT} }})()")).await;
     page.begin("viewing", &format!("whip.view('stage', {:?}, '')", site.ticket("wall"))).await;
     page.expect_video().await;
     page.wait_for("sound", "witness.rises('audio', 'totalSamplesReceived', 48000)").await;
@@ -167,8 +167,8 @@ async fn ffmpeg_publishes_a_viewer_decodes_it_and_everyone_hears_of_both() {
 async fn media_goes_by_tcp_by_ipv6_and_through_a_restart_of_ice() {
     let site = Site::new(&[]).set("media.address=[\"127.0.0.1\", \"::1\"]");
     let server = site.serve().await;
-    let page = Browser::open(&server.page(), "onlooker").await;
-    page.run(PAGE_CLIENT).await;
+    let page = Browser::visit(Make::Chromium, &server.page(), "onlooker").await;
+    page.run(&format!("(() => {{ {PAGE_CLIENT} }})()")).await;
     // UDP is blocked: the page sees none of the server's UDP candidates.
     for (room, path, route) in [("by-tcp", " tcp ", "tcp "), ("by-ipv6", " ::1 ", "udp ::1")] {
         let (studio, wall) = (site.ticket("studio"), site.ticket("wall"));
