@@ -19,6 +19,7 @@ mod restart;
 mod resume;
 mod rpc;
 mod server;
+mod snippets;
 mod webhooks;
 mod whip;
 mod wire;

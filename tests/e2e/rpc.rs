@@ -18,7 +18,7 @@ use crate::server::{Server, Site};
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// The app that a server has without configuration.
-const APP: u32 = 1_400_000_001;
+pub const APP: u32 = 1_400_000_001;
 
 /// What comes on its own time and answers to nothing that a test does.
 const BESIDES: [&str; 5] =

@@ -94,7 +94,13 @@ impl Site {
 
     /// A UserSig, made by the program's own command.
     pub fn ticket(&self, user: &str) -> String {
-        let output = self.command("ticket").arg(user).output().expect("the program runs");
+        self.ticket_for(user, 86_400)
+    }
+
+    /// One that is good for so many seconds.
+    pub fn ticket_for(&self, user: &str, seconds: u32) -> String {
+        let mut command = self.command("ticket");
+        let output = command.args([user, "--expire", &seconds.to_string()]).output().expect("the program runs");
         assert!(output.status.success(), "ticket {user}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("a ticket is ASCII").trim().to_owned()
     }
