@@ -84,6 +84,19 @@ impl Browser {
         }
     }
 
+    /// A tab for several people, whom [`Browser::admit`] lets in.
+    pub async fn crowd(page: &str) -> Self {
+        let browser = Self::visit(Make::Chromium, page, "the crowd").await;
+        let source = include_str!("crowd.js");
+        browser.run(&format!("(async () => {{ {source} }})()")).await;
+        browser
+    }
+
+    /// One more person in the crowd's tab, in a colour given by its hue.
+    pub async fn admit(&self, account: &Value, hue: u16) {
+        self.run(&format!("crowd.add({account}, {hue}).then(() => null)")).await;
+    }
+
     /// A person's call: the callees' names, and one of the two buttons.
     pub async fn call(&self, callees: &str, button: &str) {
         self.type_into("#callee", callees).await;
@@ -169,6 +182,12 @@ impl Browser {
     /// Waits until someone's voice is heard.
     pub async fn expect_audio(&self) {
         self.wait_for("an audio level", "witness.hears()").await;
+    }
+
+    /// The page shows this user no longer.
+    pub async fn expect_no_tile(&self, user: &str) {
+        let gone = format!("!document.querySelector('#tiles .tile[data-user-id={user:?}]')");
+        self.wait_for(&format!("{user}'s tile to go"), &gone).await;
     }
 
     /// A peer's tile shows what the server says of them.

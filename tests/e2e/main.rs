@@ -12,6 +12,7 @@ mod delivery;
 mod doors;
 mod drain;
 mod firefox;
+mod groups;
 mod lost;
 mod network;
 mod operator;

@@ -75,6 +75,7 @@ window.witness = {
       events: this.events(),
       tiles: [...document.querySelectorAll("#tiles .tile")].map((tile) => ({ ...tile.dataset })),
       said: window.said?.(),
+      crowd: window.crowd?.describe(),
       text: document.body.innerText.slice(0, 2000),
     };
   },

@@ -40,8 +40,9 @@ export class CallKit {
   #placingLost = false;
   #lastError = { text: "", at: 0 };
 
-  /** @param env What of the browser is used; tests hand in their own. */
-  constructor(env = browser()) {
+  /** @param {object} [parts] What is used in place of the browser's own, such as `mediaDevices`. */
+  constructor(parts = {}) {
+    const env = { ...browser(), ...parts };
     this.#env = env;
     this.#views = new Views(env, () => this.#call?.media.refresh());
     this.#capture = new Capture(env, {
