@@ -35,7 +35,7 @@ pub enum Priority {
 pub struct Want<'a> {
     /// The ways to show its source, the worst first.
     pub ladder: &'a [Rung],
-    /// The height in pixels at which it is shown.
+    /// The height in pixels at which it is shown; 0: not at all.
     pub max_height: Option<u16>,
     pub priority: Priority,
     /// What it shows, an index into `ladder`; `None`: nothing.
@@ -43,8 +43,11 @@ pub struct Want<'a> {
 }
 
 impl Want<'_> {
-    /// The best that is no waste.
+    /// The best that is no waste; `None`: anything would be.
     pub fn ceiling(&self) -> Option<usize> {
+        if self.max_height == Some(0) {
+            return None;
+        }
         let fits = |rung: &Rung| match (rung.height, self.max_height) {
             (Some(height), Some(max)) => height <= max,
             _ => true,
@@ -186,6 +189,8 @@ mod tests {
             (None, Some(360), None, Some(3)),
             (None, Some(400), None, Some(3)),
             (None, Some(90), None, Some(1)),
+            (None, Some(0), Some(5), None),
+            (Some(5000), Some(0), Some(5), None),
             (Some(5000), None, None, Some(5)),
             (Some(5000), Some(180), None, Some(1)),
             (Some(1800), None, None, Some(4)),

@@ -149,6 +149,26 @@ async fn a_voice_call_has_voices_and_no_video() {
 }
 
 #[tokio::test]
+async fn a_voice_call_becomes_a_video_call_and_a_voice_call_again() {
+    let stage = Stage::set().await;
+    stage.talk("#call-voice").await;
+    stage.alice.expect_audio().await;
+    stage.alice.click("#switch-media").await;
+    stage.bob.expect_tile("alice", "tile.dataset.video === 'on' && tile.querySelector('video').videoWidth > 0").await;
+    stage.bob.click("#toggle-camera").await;
+    stage.alice.expect_tile("bob", "tile.dataset.video === 'on' && tile.querySelector('video').videoWidth > 0").await;
+    stage.alice.expect_video().await;
+    stage.bob.click("#switch-media").await;
+    for (person, other) in [(&stage.alice, "bob"), (&stage.bob, "alice")] {
+        person.expect_tile(other, "tile.dataset.video === 'off' && tile.dataset.audio === 'on'").await;
+        person.expect_audio().await;
+    }
+    stage.alice.click("#hangup").await;
+    let labels = names(&stage.stream().await);
+    assert_eq!(labels.iter().filter(|label| *label == "onCallMediaTypeChanged").count(), 2);
+}
+
+#[tokio::test]
 async fn the_camera_goes_off_and_comes_back() {
     let stage = Stage::set().await;
     stage.talk("#call-video").await;

@@ -112,6 +112,63 @@ async fn slots_change_hands_without_a_new_stream_and_show_whom_they_say() {
             assert_eq!(now[mid], *ssrc, "a slot keeps its stream");
         }
     }
+    // What is shown was decoded to the end: no slot asked again for what it was given, none stood still for longer than a hand-over.
     let counts = tab.run("crowd.counts('vera')").await;
-    println!("{counts:#}");
+    let receivers: Vec<&Value> = counts.as_object().expect("by mid").values().collect();
+    assert_eq!(receivers.len(), 3, "{counts:#}");
+    for receiver in receivers {
+        assert!(receiver["framesDecoded"].as_u64() > receiver["keyFramesDecoded"].as_u64(), "{counts:#}");
+        assert!(receiver["pliCount"].as_u64() <= receiver["keyFramesDecoded"].as_u64(), "{counts:#}");
+        assert!(receiver["totalFreezesDuration"].as_f64().is_some_and(|seconds| seconds < 5.0), "{counts:#}");
+    }
+
+    // Vera chooses: those two stay, whoever speaks; of a third in the last slot nothing is sent.
+    for user in ["cleo", "dora", "emma"] {
+        tab.run(&format!("crowd.people.vera.kit.stopRemoteView({user:?}, 'camera')")).await;
+    }
+    let chosen =
+        "['amy', 'bea'].every((user) => crowd.shown('vera', 'camera').includes(user) && crowd.sees('vera', user))";
+    tab.wait_for("those who were chosen", chosen).await;
+    let unwatched = "crowd.people.vera.slots.filter(({ source, userId }) => source === 'camera' && !['amy', 'bea'].includes(userId))";
+    tab.wait_for("the others paused", &format!("{unwatched}.every(({{ userId, paused }}) => !userId || paused)")).await;
+    for user in ["cleo", "emma"] {
+        tab.run(&format!("crowd.speak({user:?}, true)")).await;
+        tab.wait_for("the voice", &format!("crowd.shown('vera', 'microphone').includes({user:?})")).await;
+        let shown = tab.run("crowd.shown('vera', 'camera')").await;
+        assert!(["amy", "bea"].iter().all(|user| shown.as_array().expect("a list").contains(&json!(user))), "{shown}");
+        tab.run(&format!("crowd.speak({user:?}, false)")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_shared_screen_is_seen_beside_the_camera_until_it_is_ended() {
+    let _turn = turn().await;
+    let site = Site::new(&[]);
+    let server = site.serve().await;
+    let page = server.page();
+    let (alice, bob) = tokio::join!(Browser::open(&page, "alice"), Browser::open(&page, "bob"));
+    alice.call("bob", "#call-video").await;
+    bob.click("#accept").await;
+    bob.expect_video().await;
+    let screen = "document.querySelector('#tiles .tile[data-screen-of=alice]')";
+    let sharing = |state: &str| format!("document.querySelector('#share-screen').ariaPressed === '{state}'");
+
+    alice.click("#share-screen").await;
+    bob.wait_for("the screen", &format!("{screen}?.querySelector('video').videoWidth > 0")).await;
+    bob.expect_tile("alice", "tile.dataset.video === 'on' && tile.querySelector('video').videoWidth > 0").await;
+    alice.click("#share-screen").await;
+    bob.wait_for("the screen to go", &format!("!{screen}")).await;
+
+    // Shared again over the same m-line, and ended as the browser's own bar ends it.
+    alice.click("#share-screen").await;
+    bob.wait_for("the screen again", &format!("{screen}?.querySelector('video').videoWidth > 0")).await;
+    alice.wait_for("sharing", &sharing("true")).await;
+    alice.run("witness.endScreen()").await;
+    alice.wait_for("no sharing", &sharing("false")).await;
+    bob.wait_for("the screen to go", &format!("!{screen}")).await;
+    bob.expect_tile("alice", "tile.dataset.video === 'on'").await;
+    let errors = alice.events().await.into_iter().filter(|label| label == "onError").count();
+    assert_eq!(errors, 0);
+    alice.click("#hangup").await;
+    bob.events_to("onCallEnd").await;
 }

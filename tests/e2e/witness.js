@@ -53,6 +53,14 @@ window.witness = {
 
   total,
 
+  /** What the browser does when the person ends the sharing in its own bar (Screen Capture, 5.1): the source ends. */
+  endScreen() {
+    const tracks = connections.flatMap((connection) => connection.getSenders()).map(({ track }) => track);
+    const screen = tracks.find((track) => track?.getSettings().displaySurface);
+    screen.stop();
+    screen.dispatchEvent(new Event("ended"));
+  },
+
   /** How many connections there were, and how many paths were looked for: an ICE restart is one more. */
   media: () => ({ connections: connections.length, paths: paths.size }),
 
