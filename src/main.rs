@@ -95,10 +95,14 @@ fn main() -> ExitCode {
 
 fn serve(options: &Options) -> anyhow::Result<()> {
     start_log(options)?;
-    let config = load(options)?;
-    let secrets = config::io::secrets(&config)?;
+    let read = || {
+        let config = load(options)?;
+        let secrets = config::io::secrets(&config)?;
+        Ok((config, secrets))
+    };
+    let (config, secrets) = read()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(callisto::node::run(config, secrets))
+    runtime.block_on(callisto::node::run(config, secrets, read))
 }
 
 fn ticket(args: &TicketArgs) -> anyhow::Result<()> {

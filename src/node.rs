@@ -16,7 +16,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use self::io::{Doors, Service, Signals, Webhooks};
+use self::io::{Asked, Doors, Keeper, Reload, Service, Signals, Webhooks};
 use crate::api::io::health::Readiness;
 use crate::base::{CallId, EventId, SessionId};
 use crate::call::{Call, Limits};
@@ -40,12 +40,20 @@ use crate::webhook::io::{Deliverer, DelivererHandle};
 const REPORT_QUEUE: usize = 4096;
 
 /// Runs the server until it is told to stop.
-pub async fn run(config: Config, secrets: Secrets) -> anyhow::Result<()> {
+///
+/// `read` reads the configuration again, as SIGHUP asks for it.
+pub async fn run(
+    config: Config,
+    secrets: Secrets,
+    read: impl Fn() -> anyhow::Result<(Config, Secrets)>,
+) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     let drain = config.drain;
-    let node = Node::start(config, secrets).await?;
+    let (node, mut reload) = Node::start(config, secrets).await?;
     Service::ready();
-    signals.next().await;
+    while signals.asked().await == Asked::Reload {
+        reload.take(read()).await;
+    }
     node.drain(drain, &mut signals).await;
     Ok(())
 }
@@ -75,7 +83,7 @@ struct Then {
 }
 
 impl Node {
-    async fn start(config: Config, secrets: Secrets) -> anyhow::Result<Self> {
+    async fn start(config: Config, secrets: Secrets) -> anyhow::Result<(Self, Reload)> {
         let clock = Clock::start();
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
         let public = bind(config.http.public).await?;
@@ -118,9 +126,12 @@ impl Node {
         tokio::spawn(follow_health(ledger_health, control.clone()));
         restore(&store, &control, &webhooks).await?;
 
+        let reload = Reload::new(config, &secrets, webhooks.endpoints.clone());
+        let keeper = Keeper::new(&store, writer.handle(), &webhooks, clock, &metrics);
+        tokio::spawn(keeper.run(reload.retention.subscribe()));
         let doors = Doors {
-            config: &config,
-            secrets: &secrets,
+            config: &reload.config,
+            keys: &reload.keys,
             clock,
             control: &control,
             ledger: &store,
@@ -132,7 +143,7 @@ impl Node {
         let servers = open(public, admin, &doors, &plane)?;
         readiness.set(true);
         let record = writer.handle();
-        Ok(Self {
+        let node = Self {
             servers,
             readiness,
             registry,
@@ -144,7 +155,8 @@ impl Node {
             record,
             writer,
             drained,
-        })
+        };
+        Ok((node, reload))
     }
 }
 

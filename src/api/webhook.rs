@@ -322,8 +322,8 @@ pub struct Delivery {
     #[schema(value_type = String)]
     pub call_id: CallId,
     pub seq: u64,
-    /// Of a dead letter that stands for several: the last number. Else `seq`.
-    pub to_seq: u64,
+    /// Of a dead letter that stands for several: the last number; null: all to the call's end. Else `seq`.
+    pub to_seq: Option<u64>,
     /// Null: the record does not keep the event any longer. So are `type` and `time`.
     #[schema(value_type = Option<String>)]
     pub event_id: Option<EventId>,
@@ -543,7 +543,7 @@ impl Delivery {
         Self {
             call_id: call,
             seq,
-            to_seq: seq,
+            to_seq: Some(seq),
             event_id: None,
             kind: None,
             time: None,
@@ -560,7 +560,7 @@ impl Delivery {
     /// A dead letter: until which number, since when, and how it came to that.
     pub fn dead(mut self, to: u64, died: Timestamp, note: Note) -> Self {
         self.state = DeliveryState::Dead;
-        self.to_seq = to;
+        self.to_seq = Some(to).filter(|to| *to < u64::MAX);
         self.attempts = note.attempts;
         self.first_attempt_at = note.since.map(Time);
         self.last_attempt_at = Some(Time(died));

@@ -141,6 +141,8 @@ mod tests {
         let config = merge(&[]).unwrap();
         assert_eq!(config.app.id, 1_400_000_001);
         assert_eq!(config.calls.ring_timeout, Duration::from_secs(30));
+        assert_eq!(config.ledger.max_size, 10 << 30);
+        assert_eq!(set(&["ledger.max_size=5 MiB"]).unwrap().ledger.max_size, 5 << 20);
         assert!(config.media.address.is_empty() && config.webhooks.endpoints.is_empty());
     }
 
@@ -204,6 +206,8 @@ mod tests {
                 "webhooks.endpoints[0].secret",
                 "whsec_",
             ),
+            ("ledger.max_size=10", "ledger.max_size", "no size"),
+            ("ledger.max_size=99999999TiB", "ledger.max_size", "no size"),
             ("quality.good=95", "quality", "excellent > good"),
         ] {
             let error = set(&[option]).unwrap_err();

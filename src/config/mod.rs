@@ -29,6 +29,7 @@ pub struct Config {
     pub telemetry: Telemetry,
     pub quality: Quality,
     pub webhooks: Webhooks,
+    pub ledger: Ledger,
 }
 
 /// Who may log in.
@@ -172,6 +173,18 @@ pub struct Quality {
     /// Nothing heard for so long: Down.
     #[serde(with = "text::interval")]
     pub down_after: Duration,
+}
+
+/// How long the record keeps calls that have ended.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ledger {
+    /// Zero: for ever.
+    #[serde(with = "text::duration")]
+    pub keep: Duration,
+    /// Bytes of facts; 0: without a limit.
+    #[serde(deserialize_with = "text::size")]
+    pub max_size: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -31,6 +31,17 @@ pub mod interval {
     }
 }
 
+/// A number of bytes such as "10GiB".
+pub fn size<'de, D: Deserializer<'de>>(d: D) -> Result<u64, D::Error> {
+    const UNITS: [(&str, u64); 5] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40), ("B", 1)];
+    let text = String::deserialize(d)?;
+    let parsed = UNITS.iter().find_map(|(unit, bytes)| {
+        let number: u64 = text.strip_suffix(unit)?.trim_end().parse().ok()?;
+        number.checked_mul(*bytes)
+    });
+    parsed.ok_or_else(|| Error::custom(format!("{text:?} is no size such as \"10GiB\"")))
+}
+
 /// "", one address, or several.
 pub mod addresses {
     use std::net::IpAddr;

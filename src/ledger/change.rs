@@ -41,4 +41,8 @@ pub enum Change {
     Forget {
         call: CallId,
     },
+    /// The call's facts go, though lanes have yet to say that they are gone; nothing happens while it is open or a lane waits for one.
+    Empty {
+        call: CallId,
+    },
 }

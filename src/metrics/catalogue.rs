@@ -70,6 +70,9 @@ catalogue! {
     LEDGER_COMMIT_TIME = Histogram "callisto_ledger_commit_duration_seconds" [], "Time of one transaction, from its first write to the end of its fsync.";
     LEDGER_FACTS = Counter "callisto_ledger_facts_total" [], "Facts of calls that are stored.";
     LEDGER_SIZE = Gauge "callisto_ledger_size_bytes" [], "Size of the record on the disk.";
+    LEDGER_FACT_BYTES = Gauge "callisto_ledger_fact_bytes" [], "Bytes of the events that are kept, what ledger.max_size limits; as fresh as the last look, once a minute.";
+    LEDGER_FORGOTTEN = Counter "callisto_ledger_forgotten_calls_total" [], "Calls that are not kept any longer, by ledger.keep or ledger.max_size.";
+    LEDGER_EXPIRED = Counter "callisto_ledger_expired_events_total" [], "Events that an endpoint had not got when they became too old to be kept.";
     LEDGER_HEALTHY = Gauge "callisto_ledger_healthy" [], "1 while the record can be written, 0 while it cannot: no new calls are taken then.";
 
     PROCESS_CPU = Counter "process_cpu_seconds_total" [], "CPU time of the process, user and system, in all its threads.";

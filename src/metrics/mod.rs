@@ -54,6 +54,9 @@ struct Parts {
     facts: IntCounter,
     ledger_size: IntGauge,
     ledger_healthy: IntGauge,
+    fact_bytes: IntGauge,
+    forgotten: IntCounter,
+    expired: IntCounter,
 }
 
 /// What became of a webhook request.
@@ -197,6 +200,21 @@ impl Metrics {
         self.0.ledger_size.set(as_gauge(bytes));
     }
 
+    /// The bytes of the facts that are kept.
+    pub fn fact_bytes(&self, bytes: u64) {
+        self.0.fact_bytes.set(as_gauge(bytes));
+    }
+
+    /// Calls are not kept any longer.
+    pub fn forgotten(&self, calls: u64) {
+        self.0.forgotten.inc_by(calls);
+    }
+
+    /// Events that an endpoint had not got are not kept any longer.
+    pub fn expired(&self, events: u64) {
+        self.0.expired.inc_by(events);
+    }
+
     /// The record cannot be written.
     pub fn ledger_failing(&self) {
         self.0.ledger_healthy.set(0);
@@ -226,6 +244,9 @@ impl Parts {
             facts: catalogue::LEDGER_FACTS.counter(&registry),
             ledger_size: catalogue::LEDGER_SIZE.gauge(&registry),
             ledger_healthy: catalogue::LEDGER_HEALTHY.gauge(&registry),
+            fact_bytes: catalogue::LEDGER_FACT_BYTES.gauge(&registry),
+            forgotten: catalogue::LEDGER_FORGOTTEN.counter(&registry),
+            expired: catalogue::LEDGER_EXPIRED.counter(&registry),
             registry,
         }
     }

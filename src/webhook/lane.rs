@@ -413,11 +413,11 @@ impl Lane {
         Some(from)
     }
 
-    /// The endpoint wants nothing more of this call: what it does not get becomes a dead letter.
+    /// The endpoint wants nothing more of this call: all that it does not get, to the call's end, is one dead letter.
     pub fn end(&mut self, now: Timestamp, answer: &Answer) {
         let attempts = self.attempt();
         let note = Note { reason: GapReason::Undeliverable, attempts, since: None, answer: Some(answer.clone()) };
-        self.dead.push(DeadLetter { from: self.next, to: self.next, time: now, note });
+        self.dead.push(DeadLetter { from: self.next, to: u64::MAX, time: now, note });
         self.ended = true;
         self.phase = Phase::Idle;
         self.head_time = None;

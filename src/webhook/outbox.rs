@@ -725,11 +725,6 @@ impl Outbox {
     pub fn oldest(&self) -> Option<Timestamp> {
         let pending = || self.lanes.iter().filter(|(_, lane)| lane.phase() != Phase::Idle);
         let read = pending().filter_map(|(_, lane)| lane.head_time()).min();
-        read.or_else(|| pending().next().map(|(call, _)| made_at(*call)))
+        read.or_else(|| pending().next().map(|(call, _)| call.made_at()))
     }
-}
-
-/// The first 48 bits of a call's id are the time it was made.
-fn made_at(call: CallId) -> Timestamp {
-    Timestamp::from_millis((call.as_u128() >> 80) as u64)
 }

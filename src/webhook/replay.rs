@@ -197,7 +197,7 @@ impl Replay {
         };
         let last = page.last().map(|span| span.call);
         let is_last = page.len() < WALK_PAGE || self.order.call.is_some();
-        let beyond = last.is_some_and(|call| self.order.to.is_some_and(|to| made_at(call) > to));
+        let beyond = last.is_some_and(|call| self.order.to.is_some_and(|to| call.made_at() > to));
         for span in page {
             let is_left = span.call.as_u128() >= self.fresh_from || self.resumed.contains_key(&span.call);
             if is_left && self.order.covers(&span) {
@@ -387,11 +387,6 @@ impl Order {
         let in_time = self.from.is_none_or(|from| from <= span.last) && self.to.is_none_or(|to| span.first <= to);
         of_call && in_time && span.last_seq > self.after_seq
     }
-}
-
-/// The first 48 bits of a call's id are the time it was made.
-fn made_at(call: CallId) -> Timestamp {
-    Timestamp::from_millis((call.as_u128() >> 80) as u64)
 }
 
 /// The row of a replay.

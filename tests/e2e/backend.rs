@@ -63,6 +63,8 @@ struct Inbox {
     /// By call: the newest accepted number.
     newest: HashMap<String, u64>,
     attempts: Vec<Envelope>,
+    /// The first and the last number of each gap that was told.
+    gaps: Vec<(u64, u64)>,
     wrongs: Vec<String>,
 }
 
@@ -107,6 +109,12 @@ impl Backend {
     /// Waits until a request of this kind was made, however it was answered.
     pub async fn wait_for_attempt(&self, kind: &str) {
         self.wait(kind, |inbox| inbox.attempts.iter().any(|envelope| envelope.kind == kind)).await;
+    }
+
+    /// Waits until a gap was told.
+    pub async fn wait_for_gap(&self) -> (u64, u64) {
+        self.wait("a gap", |inbox| !inbox.gaps.is_empty()).await;
+        self.shared.inbox().gaps[0]
     }
 
     /// Waits until so many requests were made about a call, however they were answered.
@@ -181,6 +189,10 @@ impl Shared {
         let mut inbox = self.inbox();
         let answer = inbox.answer.unwrap_or(Answer::Accept);
         match self.verify(headers, body) {
+            Ok(envelope) if envelope.kind == "delivery.gap" => {
+                let number = |key: &str| envelope.data[key].as_u64().expect("a gap says which numbers it is of");
+                inbox.gaps.push((number("fromSeq"), number("toSeq")));
+            }
             Ok(envelope) => inbox.take(envelope, answer),
             Err(wrong) => inbox.wrongs.push(wrong),
         }
@@ -241,7 +253,8 @@ fn parse(body: &[u8]) -> Option<Envelope> {
         id: text("id").filter(|id| id.starts_with("ev_"))?,
         kind: text("type")?,
         call: text("callId").filter(|call| call.starts_with("call_"))?,
-        seq: value["seq"].as_u64()?,
+        // A gap has no number of its own.
+        seq: value["seq"].as_u64().or((value["type"] == "delivery.gap").then_some(0))?,
         data: value["data"].is_object().then(|| value["data"].clone())?,
     })
 }

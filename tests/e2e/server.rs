@@ -55,6 +55,11 @@ impl Site {
         Self { folder, settings: settings.map(String::from).to_vec() }
     }
 
+    /// Puts another configuration file in the place of the one that is there.
+    pub fn configure(&self, config: &str) {
+        fs::write(self.folder.path().join("callisto.toml"), config).expect("a configuration file");
+    }
+
     /// One more `--set`.
     pub fn set(mut self, setting: &str) -> Self {
         self.settings.push(setting.to_owned());
@@ -194,6 +199,26 @@ impl Server {
 
     pub fn admin(&self) -> SocketAddr {
         self.addresses.admin
+    }
+
+    /// Asks it to read its configuration again.
+    pub fn reload(&self) {
+        let pid = libc::pid_t::try_from(self.process.id()).expect("a pid");
+        // SAFETY: a system call without memory; nobody has waited for the process yet, so the pid is still its own.
+        assert_eq!(unsafe { libc::kill(pid, libc::SIGHUP) }, 0);
+    }
+
+    /// Waits until the log has a line with this text, and gives all that it has.
+    pub async fn logged(&self, text: &str) -> String {
+        let begun = std::time::Instant::now();
+        loop {
+            let log = fs::read_to_string(&self.log).expect("a log");
+            if log.contains(text) {
+                return log;
+            }
+            assert!(begun.elapsed() < DEADLINE, "no {text:?} in the log");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
     }
 
     /// Asks it to stop, and waits until it has.

@@ -321,6 +321,11 @@ impl Endpoints {
         Some(Webhook::new(book.entry(id)?, status, pending, self.clock.now()))
     }
 
+    /// Whether delivery serves it.
+    pub fn is_enabled(&self, id: &EndpointId) -> bool {
+        self.book().entry(id).is_some_and(|entry| entry.endpoint.enabled)
+    }
+
     fn check_known(&self, id: &EndpointId) -> Result<(), Unchanged> {
         if self.book().entry(id).is_none() && *id != own_of_calls() {
             return Err(NotChanged::Unknown.into());

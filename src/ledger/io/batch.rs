@@ -93,7 +93,10 @@ impl<'tx, 'b> Batch<'tx, 'b> {
             row.last = record.time;
         }
         for endpoint in &row.lanes {
-            self.backlog.add(endpoint, row.last_seq - before);
+            // A lane may have ended before its call.
+            if self.lanes.get(key::lane(endpoint, call).as_slice())?.is_some() {
+                self.backlog.add(endpoint, row.last_seq - before);
+            }
         }
         *self.touch(call)? = Touched { row, changed: true };
         Ok(())
@@ -181,6 +184,7 @@ impl<'tx, 'b> Batch<'tx, 'b> {
             }
             Change::DropLane { endpoint, call } => self.drop_lane(endpoint, *call)?,
             Change::Forget { call } => self.forget(*call)?,
+            Change::Empty { call } => self.empty(*call)?,
         }
         Ok(())
     }
@@ -191,27 +195,55 @@ impl<'tx, 'b> Batch<'tx, 'b> {
         let old = self.lanes.get(key.as_slice())?.map(|row| LaneRow::decode(row.value())).transpose()?;
         let Some(old) = old else { return Ok(()) };
         self.remove_lane(&key)?;
-        let touched = self.touch(call)?;
-        touched.row.lanes.retain(|other| other != endpoint);
-        touched.changed = true;
-        let pending = old.pending(touched.row.last_seq);
+        let pending = old.pending(self.touch(call)?.row.last_seq);
         self.backlog.remove(endpoint, pending);
         Ok(())
     }
 
-    /// All of a call that has ended and on which no lane waits.
+    /// All of a call that has ended and that no lane has anything to tell of.
     fn forget(&mut self, call: CallId) -> Result<(), StoreError> {
-        if !self.touched.contains_key(&call) && self.calls.get(&key::call(call))?.is_none() {
+        let Some(row) = self.ended(call)? else { return Ok(()) };
+        if self.lanes_of(&row, call)?.next().is_some() {
             return Ok(());
         }
-        let row = self.touch(call)?.row.clone();
-        let mut waits = row.open;
+        self.remove_facts(call)?;
         for endpoint in &row.lanes {
-            waits |= self.lanes.get(key::lane(endpoint, call).as_slice())?.is_some();
+            let (first, last) = (key::dead(endpoint, call, 0), key::dead(endpoint, call, u64::MAX));
+            self.dead.retain_in::<&[u8], _>(first.as_slice()..=last.as_slice(), |_, _| false)?;
         }
-        if waits {
+        self.calls.remove(&key::call(call))?;
+        self.touched.remove(&call);
+        Ok(())
+    }
+
+    /// The facts of a call that has ended, when no lane waits for one.
+    fn empty(&mut self, call: CallId) -> Result<(), StoreError> {
+        let Some(row) = self.ended(call)? else { return Ok(()) };
+        if self.lanes_of(&row, call)?.any(|lane| lane.pending(row.last_seq) > 0) {
             return Ok(());
         }
+        self.remove_facts(call)
+    }
+
+    fn ended(&mut self, call: CallId) -> Result<Option<CallRow>, StoreError> {
+        if !self.touched.contains_key(&call) && self.calls.get(&key::call(call))?.is_none() {
+            return Ok(None);
+        }
+        let row = &self.touch(call)?.row;
+        Ok((!row.open).then(|| row.clone()))
+    }
+
+    fn lanes_of(&self, row: &CallRow, call: CallId) -> Result<std::vec::IntoIter<LaneRow>, StoreError> {
+        let mut found = Vec::new();
+        for endpoint in &row.lanes {
+            if let Some(lane) = self.lanes.get(key::lane(endpoint, call).as_slice())? {
+                found.push(LaneRow::decode(lane.value())?);
+            }
+        }
+        Ok(found.into_iter())
+    }
+
+    fn remove_facts(&mut self, call: CallId) -> Result<(), StoreError> {
         let mut freed = 0;
         let (first, last) = (key::fact(call, 0), key::fact(call, u64::MAX));
         self.facts.retain_in::<&[u8; FACT], _>(&first..=&last, |_, value| {
@@ -219,12 +251,6 @@ impl<'tx, 'b> Batch<'tx, 'b> {
             false
         })?;
         self.shrunk += freed;
-        for endpoint in &row.lanes {
-            let (first, last) = (key::dead(endpoint, call, 0), key::dead(endpoint, call, u64::MAX));
-            self.dead.retain_in::<&[u8], _>(first.as_slice()..=last.as_slice(), |_, _| false)?;
-        }
-        self.calls.remove(&key::call(call))?;
-        self.touched.remove(&call);
         Ok(())
     }
 

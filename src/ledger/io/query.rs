@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 
+use super::batch::fact_size;
 use super::store::{
     CALLS, DEAD, DeadPage, ENDPOINTS, FACTS, LANES, LanePage, OPEN, REPLAYS, SCAN_ROWS, Store, StoreError, TARGETS,
     last_seq,
 };
-use crate::base::{CallId, EndpointId};
+use crate::base::{CallId, EndpointId, Timestamp};
 use crate::ledger::key::{self, CALL, FACT};
 use crate::ledger::{CallRow, DeadRow, LaneRow, OpenCall, Record, Undecodable};
 use redb::ReadableTable;
@@ -143,6 +144,28 @@ impl Store {
                     Ok((key::read_call(key.value()), CallRow::decode(value.value())?))
                 })
                 .collect()
+        })
+    }
+
+    /// Bytes of a call's facts, their keys included.
+    pub fn call_bytes(&self, call: CallId) -> Result<u64, StoreError> {
+        self.read(|tx| {
+            let (first, last) = (key::fact(call, 0), key::fact(call, u64::MAX));
+            let facts = tx.open_table(FACTS)?;
+            facts.range::<&[u8; FACT]>(&first..=&last)?.try_fold(0, |bytes, row| Ok(bytes + fact_size(row?.1.value())))
+        })
+    }
+
+    /// When the last of a call's events became a dead letter of the endpoint.
+    pub fn last_death(&self, endpoint: &EndpointId, call: CallId) -> Result<Option<Timestamp>, StoreError> {
+        self.read(|tx| {
+            let (first, last) = (key::dead(endpoint, call, 0), key::dead(endpoint, call, u64::MAX));
+            let dead = tx.open_table(DEAD)?;
+            let mut newest = None;
+            for row in dead.range(first.as_slice()..=last.as_slice())? {
+                newest = newest.max(Some(DeadRow::decode(0, row?.1.value())?.time));
+            }
+            Ok(newest)
         })
     }
 

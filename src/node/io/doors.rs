@@ -5,23 +5,23 @@ use std::time::Duration;
 
 use axum::Router;
 
-use super::Webhooks;
+use super::{Keys, Webhooks};
 use crate::api::io::Api;
 use crate::api::io::auth::ApiKey;
 use crate::api::io::health::{Readiness, health, metrics};
 use crate::base::UserId;
 use crate::config::Config;
-use crate::config::io::Secrets;
 use crate::control::io::{Clock, Handle, entropy};
 use crate::ledger::io::Store;
 use crate::metrics::Metrics;
 use crate::signal::ice::IceServers;
 use crate::signal::io::door::Door;
+use crate::signal::io::keyring::Keyring;
 use crate::signal::io::registry::Registry;
 use crate::signal::io::resource::Floor;
 use crate::signal::io::{whep, whip, ws};
 use crate::signal::origin::Origins;
-use crate::ticket::{ConsoleKey, Ticket, TicketKey};
+use crate::ticket::Ticket;
 use crate::web::console::io::Console;
 use crate::web::{self, console};
 
@@ -31,7 +31,7 @@ const TRY_TICKET_LIFETIME: Duration = Duration::from_secs(86_400);
 /// What the doors are made of.
 pub struct Doors<'a> {
     pub config: &'a Config,
-    pub secrets: &'a Secrets,
+    pub keys: &'a Keys,
     pub clock: Clock,
     pub control: &'a Handle,
     pub ledger: &'a Arc<Store>,
@@ -45,7 +45,7 @@ impl Doors<'_> {
     /// For clients.
     pub fn public(&self) -> Router {
         let Config { app, http, ice, .. } = self.config;
-        let tickets = TicketKey::new(app.id, &self.secrets.app_secret.0, app.clock_skew);
+        let tickets = self.keys.tickets.clone();
         let door = Arc::new(Door {
             control: self.control.clone(),
             registry: self.registry.clone(),
@@ -64,12 +64,12 @@ impl Doors<'_> {
 
     /// Opens the console once.
     pub fn console_link(&self) -> String {
-        ConsoleKey::new(&self.secrets.api_key.0).link(self.clock.now(), entropy())
+        self.keys.api.console().link(self.clock.now(), entropy())
     }
 
     /// For operators and the backend.
     pub fn admin(&self) -> Router {
-        let (key, clock) = (ApiKey::new(&self.secrets.api_key.0), self.clock);
+        let (key, clock) = (self.keys.api.clone(), self.clock);
         let api = Api {
             key: key.clone(),
             clock,
@@ -94,10 +94,10 @@ fn gate(key: ApiKey, clock: Clock) -> Console {
     }
 }
 
-fn signer(tickets: TicketKey, clock: Clock) -> web::io::Signer {
+fn signer(tickets: Keyring, clock: Clock) -> web::io::Signer {
     Arc::new(move |user: &UserId| {
         let now = clock.now();
-        tickets.sign(&Ticket {
+        tickets.key().sign(&Ticket {
             user: user.clone(),
             issued_at: now,
             expires_at: now + TRY_TICKET_LIFETIME,

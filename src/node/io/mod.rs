@@ -1,12 +1,16 @@
-//! The node's own dealings with the outside: the listeners' routes, signals, the service manager.
+//! The node's own dealings with the outside: the listeners' routes, signals, the service manager, what is done to the record in the background.
 
 mod doors;
+mod reload;
+mod retention;
 mod service;
 mod signals;
 pub mod stop;
 mod webhooks;
 
 pub use doors::Doors;
+pub use reload::{Keys, Reload};
+pub use retention::{Keeper, Retention};
 pub use service::Service;
-pub use signals::Signals;
+pub use signals::{Asked, Signals};
 pub use webhooks::Webhooks;

@@ -37,7 +37,7 @@ impl Webhooks {
         clock: Clock,
         metrics: &Metrics,
     ) -> anyhow::Result<Self> {
-        let Configured { endpoints, client, settings, rotation_overlap } = configured(&config.webhooks);
+        let Configured { endpoints, client, settings, rotation_overlap } = Self::configured(&config.webhooks);
         let (book, unread) = Book::new(endpoints, store.endpoints()?);
         for endpoint in unread {
             tracing::error!(%endpoint, "an endpoint of the record cannot be read and is left out");
@@ -72,18 +72,20 @@ impl Webhooks {
     }
 }
 
-/// What the configuration says; entries that cannot be used are left out and logged.
-pub fn configured(webhooks: &config::Webhooks) -> Configured {
-    let roster = Roster::read(&webhooks.endpoints, &webhooks.allow_private);
-    for (place, why) in &roster.refused {
-        tracing::error!(place, %why, "an endpoint of webhooks.endpoints is left out");
-    }
-    let patience = Patience { give_up_after: webhooks.give_up_after, poisoned_after: webhooks.poisoned_after };
-    Configured {
-        endpoints: roster.endpoints,
-        client: ClientSettings { timeout: webhooks.timeout, allow_private: webhooks.allow_private.clone().into() },
-        settings: Settings { max_in_flight: webhooks.max_in_flight, patience, ..Settings::default() },
-        rotation_overlap: webhooks.rotation_overlap,
+impl Webhooks {
+    /// What the configuration says; entries that cannot be used are left out and logged.
+    pub fn configured(webhooks: &config::Webhooks) -> Configured {
+        let roster = Roster::read(&webhooks.endpoints, &webhooks.allow_private);
+        for (place, why) in &roster.refused {
+            tracing::error!(place, %why, "an endpoint of webhooks.endpoints is left out");
+        }
+        let patience = Patience { give_up_after: webhooks.give_up_after, poisoned_after: webhooks.poisoned_after };
+        Configured {
+            endpoints: roster.endpoints,
+            client: ClientSettings { timeout: webhooks.timeout, allow_private: webhooks.allow_private.clone().into() },
+            settings: Settings { max_in_flight: webhooks.max_in_flight, patience, ..Settings::default() },
+            rotation_overlap: webhooks.rotation_overlap,
+        }
     }
 }
 
@@ -139,6 +141,7 @@ fn observe_delivery(metrics: &Metrics, observation: Observation) {
         }
         Observation::Expired { endpoint, call, from, to } => {
             (from..=to).for_each(|_| metrics.delivery(&endpoint, DeliveryResult::Dead));
+            metrics.expired(to + 1 - from);
             tracing::error!(%endpoint, %call, from, to, "events are too old to be kept and will not be delivered");
         }
         Observation::ReplayDone { endpoint, replay, delivered, failed } => {

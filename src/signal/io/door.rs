@@ -4,20 +4,21 @@ use std::sync::Arc;
 
 use axum::http::{HeaderMap, header};
 
+use super::keyring::Keyring;
 use super::registry::Registry;
 use crate::control::Grant;
 use crate::control::io::{Clock, Handle};
 use crate::metrics::Metrics;
 use crate::signal::ice::IceServers;
 use crate::signal::origin::Origins;
-use crate::ticket::{MapKey, Privileges, TicketKey};
+use crate::ticket::{MapKey, Privileges};
 use crate::webhook::io::Client;
 
 /// What a door needs.
 pub struct Door {
     pub control: Handle,
     pub registry: Arc<Registry>,
-    pub tickets: TicketKey,
+    pub tickets: Keyring,
     pub clock: Clock,
     pub origins: Origins,
     pub ice_servers: IceServers,

@@ -133,7 +133,7 @@ fn ticket(floor: &Floor, headers: &HeaderMap) -> Result<Ticket, Problem> {
     let Some(bearer) = bearer else {
         return Err(Problem::new(401, "notLoggedIn", "Authorization: Bearer <userSig> is expected"));
     };
-    Ok(floor.door.tickets.open(bearer, floor.door.clock.now())?)
+    Ok(floor.door.tickets.key().open(bearer, floor.door.clock.now())?)
 }
 
 /// The body, when it is of this type.

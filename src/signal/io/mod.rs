@@ -2,6 +2,7 @@
 
 pub mod door;
 pub mod http;
+pub mod keyring;
 pub mod registry;
 pub mod resource;
 pub mod whep;

@@ -168,13 +168,18 @@ impl Connection {
         match body {
             Body::LogIn(_) => self.refuse(&id, &Refusal::repeated("this connection is logged in")),
             Body::Ping => self.say(protocol::result(&id, &json!({}))),
-            Body::RenewUserSig { user_sig } => match self.verify(&user_sig, self.door.tickets.sdk_app_id(), &user) {
-                Ok(ticket) => {
-                    let (expires, grant) = (ticket.expires_at, ticket.map_key.map(grant));
-                    self.door.control.send(Input::Renewed(Renewal { session, request: id, expires, grant })).await?;
+            Body::RenewUserSig { user_sig } => {
+                match self.verify(&user_sig, self.door.tickets.key().sdk_app_id(), &user) {
+                    Ok(ticket) => {
+                        let (expires, grant) = (ticket.expires_at, ticket.map_key.map(grant));
+                        self.door
+                            .control
+                            .send(Input::Renewed(Renewal { session, request: id, expires, grant }))
+                            .await?;
+                    }
+                    Err(refusal) => self.refuse(&id, &refusal),
                 }
-                Err(refusal) => self.refuse(&id, &refusal),
-            },
+            }
             Body::Control(Request::Call { webhook: Some(webhook), .. })
                 if self.door.webhooks.vet(&webhook.url).is_err() =>
             {
@@ -216,6 +221,7 @@ impl Connection {
     fn verify(&self, user_sig: &str, sdk_app_id: u32, user: &UserId) -> Result<Ticket, Refusal> {
         self.door
             .tickets
+            .key()
             .verify(user_sig, sdk_app_id, user, self.door.clock.now())
             .map_err(|error| Refusal::new(error.code(), error.to_string()))
     }
