@@ -78,6 +78,7 @@ fn left_out(old: &Config, new: &Config) -> Vec<&'static str> {
         ("app.id", old.app.id == new.app.id),
         ("http", same(&old.http, &new.http)),
         ("media", same(&old.media, &new.media)),
+        ("ice", same(&old.ice, &new.ice)),
         ("calls", same(&old.calls, &new.calls)),
         ("drain", same(&old.drain, &new.drain)),
         ("telemetry", same(&old.telemetry, &new.telemetry)),
