@@ -86,8 +86,7 @@ impl Node {
     async fn start(config: Config, secrets: Secrets) -> anyhow::Result<(Self, Reload)> {
         let clock = Clock::start();
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
-        let public = bind(config.http.public).await?;
-        let admin = bind(config.http.admin).await?;
+        let (public, admin) = (bind(config.http.public).await?, bind(config.http.admin).await?);
         let store = open_store(&config.data_dir)?;
         let (reports_in, reports) = mpsc::channel(REPORT_QUEUE);
         let plane = Arc::new(start_plane(&config, reports_in)?);
@@ -130,8 +129,7 @@ impl Node {
         let keeper = Keeper::new(&store, writer.handle(), &webhooks, clock, &metrics);
         tokio::spawn(keeper.run(reload.retention.subscribe()));
         let doors = Doors {
-            config: &reload.config,
-            keys: &reload.keys,
+            reload: &reload,
             clock,
             control: &control,
             ledger: &store,
@@ -142,7 +140,6 @@ impl Node {
         };
         let servers = open(public, admin, &doors, &plane)?;
         readiness.set(true);
-        let record = writer.handle();
         let node = Self {
             servers,
             readiness,
@@ -152,7 +149,7 @@ impl Node {
             control_thread,
             plane,
             deliverer: webhooks.deliverer,
-            record,
+            record: writer.handle(),
             writer,
             drained,
         };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Router;
 
-use super::{Keys, Webhooks};
+use super::{Reload, Webhooks};
 use crate::api::io::Api;
 use crate::api::io::auth::ApiKey;
 use crate::api::io::health::{Readiness, health, metrics};
@@ -30,8 +30,8 @@ const TRY_TICKET_LIFETIME: Duration = Duration::from_secs(86_400);
 
 /// What the doors are made of.
 pub struct Doors<'a> {
-    pub config: &'a Config,
-    pub keys: &'a Keys,
+    /// The configuration and the keys.
+    pub reload: &'a Reload,
     pub clock: Clock,
     pub control: &'a Handle,
     pub ledger: &'a Arc<Store>,
@@ -44,8 +44,8 @@ pub struct Doors<'a> {
 impl Doors<'_> {
     /// For clients.
     pub fn public(&self) -> Router {
-        let Config { app, http, ice, .. } = self.config;
-        let tickets = self.keys.tickets.clone();
+        let Config { app, http, ice, .. } = &self.reload.config;
+        let tickets = self.reload.keys.tickets.clone();
         let door = Arc::new(Door {
             control: self.control.clone(),
             registry: self.registry.clone(),
@@ -64,12 +64,12 @@ impl Doors<'_> {
 
     /// Opens the console once.
     pub fn console_link(&self) -> String {
-        self.keys.api.console().link(self.clock.now(), entropy())
+        self.reload.keys.api.console().link(self.clock.now(), entropy())
     }
 
     /// For operators and the backend.
     pub fn admin(&self) -> Router {
-        let (key, clock) = (self.keys.api.clone(), self.clock);
+        let (key, clock) = (self.reload.keys.api.clone(), self.clock);
         let api = Api {
             key: key.clone(),
             clock,

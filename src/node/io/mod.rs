@@ -9,7 +9,7 @@ pub mod stop;
 mod webhooks;
 
 pub use doors::Doors;
-pub use reload::{Keys, Reload};
+pub use reload::Reload;
 pub use retention::{Keeper, Retention};
 pub use service::Service;
 pub use signals::{Asked, Signals};
