@@ -60,6 +60,7 @@ impl Asset {
         Self::page("/page/style.css", CSS, include_str!("page/style.css")),
         Self::page("/page/main.js", JS, include_str!("page/main.js")),
         Self::page("/page/tiles.js", JS, include_str!("page/tiles.js")),
+        Self::page("/page/devices.js", JS, include_str!("page/devices.js")),
         Self::page("/page/events.js", JS, include_str!("page/events.js")),
         Self::page("/page/ring.js", JS, include_str!("page/ring.js")),
         Self::page("/favicon.svg", SVG, include_str!("page/favicon.svg")),

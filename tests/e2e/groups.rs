@@ -141,6 +141,40 @@ async fn slots_change_hands_without_a_new_stream_and_show_whom_they_say() {
 }
 
 #[tokio::test]
+async fn people_meet_in_a_room_and_change_their_devices() {
+    let _turn = turn().await;
+    let site = Site::new(&[]);
+    let server = site.serve().await;
+    let page = server.page();
+    let (alice, bob) = tokio::join!(Browser::open(&page, "alice"), Browser::open(&page, "bob"));
+    for person in [&alice, &bob] {
+        person.type_into("#room", "standup").await;
+        person.click("#join-room").await;
+    }
+    for (person, other) in [(&alice, "bob"), (&bob, "alice")] {
+        person.expect_tile(other, "tile.dataset.video === 'on' && tile.dataset.received === 'shown'").await;
+        person.expect_video().await;
+        person.expect_audio().await;
+    }
+    alice.click("#devices").await;
+    let cameras = "document.querySelector('#devices-dialog select[data-kind=camera]')";
+    alice.wait_for("a choice", &format!("{cameras}.options.length > 0")).await;
+    alice.run(&format!("{cameras}.dispatchEvent(new Event('change'))")).await;
+    alice.click("#devices-dialog [type=submit]").await;
+    bob.expect_video().await;
+    bob.expect_tile("alice", "tile.dataset.video === 'on'").await;
+    assert!(!alice.events().await.contains(&"onError".to_owned()));
+
+    // A room is left by one and goes on, and ends with the last.
+    alice.click("#hangup").await;
+    alice.events_to("onCallEnd").await;
+    bob.expect_no_tile("alice").await;
+    assert!(!bob.events().await.contains(&"onCallEnd".to_owned()));
+    bob.click("#hangup").await;
+    bob.events_to("onCallEnd").await;
+}
+
+#[tokio::test]
 async fn a_shared_screen_is_seen_beside_the_camera_until_it_is_ended() {
     let _turn = turn().await;
     let site = Site::new(&[]);

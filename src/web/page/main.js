@@ -4,6 +4,7 @@
 //   body[data-state]                 offline · connecting · ready · calling · ringing · in-call
 //   #name #login #logout             signing in; ?name=alice signs in at once, &call=bob fills in #callee
 //   #denied                          why this server makes no ticket for this page
+//   #room #join-room                 entering a room; ?room=standup fills in #room
 //   #callee #call-video #call-voice  placing a call; several names with commas
 //   #tab-link #copy-link #open-tab   the other side's address
 //   #incoming #incoming-who #accept #reject
@@ -11,6 +12,7 @@
 //   #tiles .tile[data-user-id]       with data-volume (0–100), data-quality (the contract's names), data-video and data-audio ("on",
 //                                    "off"), data-self on one's own, data-pending while it rings; its <video> shows the camera
 //   #tiles .tile[data-screen-of]     a shared screen
+//   #devices #devices-dialog select[data-kind]
 //   #toggle-mic #toggle-camera #share-screen     aria-pressed: "true" while it sends
 //   #switch-media #invite #invitee #invite-send #hangup
 //   #timer #call-title #status[data-connection]  online · reconnecting · offline
@@ -19,6 +21,7 @@
 //   window.callKit                   the SDK's instance; `callKit.getStats()` has WebRTC's figures
 
 import { TUICallKit, TUICallEvent } from "/sdk.js";
+import { DevicePicker } from "./devices.js";
 import { EventList } from "./events.js";
 import { Ring } from "./ring.js";
 import { Tiles, avatar } from "./tiles.js";
@@ -33,9 +36,10 @@ const $ = (id) => document.getElementById(id);
 const tiles = new Tiles($("tiles"));
 const ring = new Ring();
 const events = new EventList({ list: $("events"), count: $("event-count"), empty: $("no-events") });
+const devices = new DevicePicker($("devices-dialog"), TUICallKit);
 const query = new URLSearchParams(location.search);
 
-/** The page's view of the call: { callMediaType, group, began } or null. */
+/** The page's view of the call: { callMediaType, group, room, began } or null. */
 let call = null;
 /** What this tab sends. */
 const sending = { microphone: false, camera: false, screen: false };
@@ -86,7 +90,8 @@ function showLink() {
   const me = TUICallKit.userId;
   const other = names($("callee").value)[0] ?? SUGGESTED_NAMES.find((name) => name !== me);
   const link = new URL(location.pathname, location.href);
-  link.search = new URLSearchParams({ name: other, ...(me && { call: me }) });
+  const room = $("room").value.trim();
+  link.search = new URLSearchParams({ name: other, ...(room ? { room } : me && { call: me }) });
   $("tab-link").value = link.href;
   $("open-tab").href = link.href;
 }
@@ -115,11 +120,15 @@ function place(callMediaType) {
     return toast("Whom do you want to call?");
   }
   call = { group: userIdList.length > 1 };
+  ringing(userIdList, callMediaType);
+  TUICallKit.call({ userIdList, callMediaType }).catch(leaveStage);
+  if (callMediaType === VIDEO) showOwnCamera();
+}
+
+function ringing(userIdList, callMediaType) {
   enterStage({ callMediaType, title: `Calling ${userIdList.join(", ")}…` });
   for (const userId of userIdList) tiles.person(userId, { pending: "Ringing…" });
   showState("calling");
-  TUICallKit.call({ userIdList, callMediaType }).catch(leaveStage);
-  if (callMediaType === VIDEO) showOwnCamera();
 }
 
 function accept() {
@@ -132,10 +141,10 @@ function accept() {
 
 /** Enters a call by its id or its room; the rest follows onCallBegin. */
 function enterRoom(target, callMediaType) {
-  call = { group: true };
+  call = { group: true, room: target.roomId?.strRoomId };
   enterStage({ callMediaType, title: "Joining…" });
   showState("calling");
-  TUICallKit.join(target).catch(leaveStage);
+  TUICallKit.join(target.roomId ? { ...target, callMediaType } : target).catch(leaveStage);
   if (callMediaType === VIDEO) showOwnCamera();
 }
 
@@ -145,7 +154,7 @@ function showOwnCamera() {
 }
 
 function enterStage({ callMediaType, title }) {
-  call = { callMediaType, group: call?.group ?? false, began: null };
+  call = { callMediaType, group: call?.group ?? false, room: call?.room, began: null };
   tiles.clear();
   tiles.person(TUICallKit.userId, { self: true });
   $("call-title").textContent = title;
@@ -178,9 +187,14 @@ const follow = {
     ring.stop();
     if (!tiles.has(TUICallKit.userId)) enterStage({ callMediaType, title: "" });
     Object.assign(call, { callMediaType, began: Date.now() });
-    $("call-title").textContent = callMediaType === VIDEO ? "Video call" : "Voice call";
     showState("in-call");
+    showTitle();
     showControls();
+  },
+
+  onCallPlaced({ calleeIdList, groupId, callMediaType }) {
+    call = { group: calleeIdList.length > 1 || Boolean(groupId) };
+    ringing(calleeIdList, callMediaType);
   },
 
   onCallEnd({ totalTime }) {
@@ -206,11 +220,13 @@ const follow = {
   onUserJoin({ userId }) {
     tiles.person(userId);
     quietly(TUICallKit.startRemoteView(userId, tiles.video(userId), "camera"));
+    showTitle();
   },
 
   onUserLeave({ userId }) {
     quietly(TUICallKit.stopRemoteView(userId, "camera"));
     tiles.remove(userId);
+    showTitle();
   },
 
   onUserVideoAvailable: ({ userId, isVideoAvailable }) => tiles.setVideo(userId, isVideoAvailable),
@@ -226,7 +242,7 @@ const follow = {
 
   onCallMediaTypeChanged({ newCallMediaType }) {
     call.callMediaType = newCallMediaType;
-    $("call-title").textContent = newCallMediaType === VIDEO ? "Video call" : "Voice call";
+    showTitle();
     toast(newCallMediaType === VIDEO ? "Now a video call." : "Now a voice call.");
     showControls();
   },
@@ -243,6 +259,8 @@ const follow = {
   onError: ({ message }) => toast(message),
 
   slots({ slots }) {
+    const cameras = slots.filter(({ source, userId }) => source === "camera" && userId);
+    tiles.setReceived(new Map(cameras.map(({ userId, paused }) => [userId, paused ? "paused" : "shown"])));
     const screens = new Map(slots.filter(({ source }) => source === "screen").map(({ mid, userId }) => [mid, userId]));
     for (const { mid } of slots) shared.delete(mid);
     for (const [mid, userId] of screens) if (userId) shared.set(mid, userId);
@@ -301,6 +319,13 @@ function showState(state) {
   if (state === "ready") shared.clear();
 }
 
+function showTitle() {
+  if (!call?.began) return;
+  const kind = call.room ? `Room ${call.room}` : call.callMediaType === VIDEO ? "Video call" : "Voice call";
+  const people = tiles.users({ pending: false }).length;
+  $("call-title").textContent = call.group ? `${kind} · ${people} ${people === 1 ? "person" : "people"}` : kind;
+}
+
 function showControls() {
   const video = call?.callMediaType === VIDEO;
   const begun = Boolean(call?.began);
@@ -311,7 +336,8 @@ function showControls() {
   $("share-screen").disabled = !begun || !navigator.mediaDevices?.getDisplayMedia;
   $("switch-media").hidden = !begun || call.group;
   label("switch-media", video ? "Switch to a voice call" : "Switch to a video call");
-  $("invite").disabled = !begun;
+  // A call of two stays one.
+  $("invite").hidden = !begun || !call.group;
 }
 
 function pressed(id, on, name, text) {
@@ -351,7 +377,7 @@ function quietly(promise) {
 
 for (const [name, listener] of Object.entries(follow)) TUICallKit.on(name, listener);
 TUICallKit.on((name, payload) => events.add(name, payload));
-TUICallKit.on("onUserInviting", (payload) => events.add("onUserInviting", payload));
+for (const name of ["onUserInviting", "onCallPlaced"]) TUICallKit.on(name, (payload) => events.add(name, payload));
 window.callKit = TUICallKit;
 console.assert(Object.values(TUICallEvent).every((name) => name in follow), "an event is not followed");
 
@@ -364,6 +390,11 @@ $("call-form").addEventListener("submit", (event) => {
   place(Number(event.submitter?.value ?? VIDEO));
 });
 $("callee").addEventListener("input", showLink);
+$("room").addEventListener("input", showLink);
+$("room-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  enterRoom({ roomId: { strRoomId: $("room").value.trim() } }, VIDEO);
+});
 $("logout").addEventListener("click", signOut);
 $("accept").addEventListener("click", accept);
 $("reject").addEventListener("click", () => quietly(TUICallKit.reject()));
@@ -385,6 +416,7 @@ $("switch-media").addEventListener("click", () => {
   const wanted = call.callMediaType === VIDEO ? VOICE : VIDEO;
   quietly(TUICallKit.switchCallMediaType(wanted).then(() => wanted === VIDEO && showOwnCamera()));
 });
+$("devices").addEventListener("click", () => quietly(devices.open()));
 $("invite").addEventListener("click", () => $("invite-dialog").showModal());
 $("invite-cancel").addEventListener("click", () => $("invite-dialog").close());
 $("invite-form").addEventListener("submit", () => {
@@ -414,6 +446,7 @@ setInterval(() => {
 
 showState("offline");
 $("callee").value = query.get("call") ?? "";
+$("room").value = query.get("room") ?? "";
 showLink();
 const name = query.get("name");
 $("name").value = name ?? "";

@@ -28,8 +28,8 @@ function layout(columns, count, width, height) {
 const VOICE_FROM = 45;
 
 /**
- * The grid. A person's tile has data-user-id, data-volume (0–100), data-quality, data-video and data-audio ("on" or "off"), data-self on
- * one's own, data-pending while it rings. A shared screen's tile has data-screen-of.
+ * The grid. A person's tile has data-user-id, data-volume (0–100), data-quality, data-video and data-audio ("on" or "off"), data-received
+ * ("shown", "paused" or "none"), data-self on one's own, data-pending while it rings. A shared screen's tile has data-screen-of.
  */
 export class Tiles {
   #grid;
@@ -62,9 +62,9 @@ export class Tiles {
     return this.#people.has(userId);
   }
 
-  /** Everyone with a tile. */
-  users() {
-    return [...this.#people.keys()];
+  /** Everyone with a tile; those who still ring are left out when `pending` is false. */
+  users({ pending = true } = {}) {
+    return [...this.#people].filter(([, tile]) => pending || !("pending" in tile.dataset)).map(([userId]) => userId);
   }
 
   /** The element that shows the person's camera. */
@@ -112,6 +112,13 @@ export class Tiles {
   setVideo(userId, on) {
     const tile = this.#people.get(userId);
     if (tile) tile.dataset.video = on ? "on" : "off";
+  }
+
+  /** Which of the others' cameras come here. @param {Map<string, "shown" | "paused">} received By user. */
+  setReceived(received) {
+    for (const [userId, tile] of this.#people) {
+      if (!("self" in tile.dataset)) tile.dataset.received = received.get(userId) ?? "none";
+    }
   }
 
   setAudio(userId, on) {
