@@ -1,5 +1,6 @@
 //! The composition root: builds every part, joins them with bounded channels, and stops them in order.
 
+mod census;
 mod io;
 pub mod record;
 
@@ -219,6 +220,8 @@ impl Outward for Inside {
 
     fn observe(&mut self, state: &State) {
         self.readiness.set(state.takes_calls());
+        self.metrics.ready(state.takes_calls());
+        census::count(state, &self.metrics);
         let begun = state.calls().filter(|room| room.call.begun().is_some()).count();
         self.metrics.calls_by_state(state.calls().count() - begun, begun);
         self.metrics.sessions(state.session_count());

@@ -41,6 +41,10 @@ catalogue! {
     SESSIONS = Gauge "callisto_sessions" [], "Logged-in sessions, with those that may still resume after a lost connection.";
     EVENTS = Counter "callisto_events_total" ["type"], "Lifecycle events stored and then told, by the event's name.";
 
+    READY = Gauge "callisto_ready" [], "1 while new calls are taken, 0 while they are refused: the server stops, or its record cannot be written.";
+    NETWORKS = Gauge "callisto_member_networks" ["direction", "level"], "Members of calls by the level of their network, up (from them to the server) and down. Who they are is in the console and the REST API.";
+    IMPAIRMENTS = Gauge "callisto_member_network_impairments" ["direction", "cause"], "Members of calls whose network is Poor or worse, by what is wrong with it.";
+
     WEBSOCKET_CONNECTIONS = Gauge "callisto_websocket_connections" [], "Open WebSocket connections of clients.";
 
     PEERS = Gauge "callisto_media_peers" ["shard"], "Peers (one for each client with media) that a shard serves.";
@@ -99,7 +103,8 @@ mod tests {
     use super::*;
 
     /// What a label may be. Each has few values, and none that a user chose.
-    const LABELS: &[&str] = &["version", "state", "type", "shard", "reason", "endpoint", "result"];
+    const LABELS: &[&str] =
+        &["version", "state", "type", "shard", "reason", "endpoint", "result", "direction", "level", "cause"];
 
     #[test]
     fn names_are_distinct_and_carry_their_unit() {

@@ -5,6 +5,7 @@
 pub mod catalogue;
 mod collect;
 mod io;
+mod network;
 mod process;
 mod register;
 pub mod shard;
@@ -24,6 +25,7 @@ use collect::{ProcessCollector, ShardCollector, Shards};
 use io::Shared;
 use register::register;
 
+pub use network::{NetworkCensus, Way};
 pub use shard::{Drops, ShardSnapshot, TURN_BUCKETS};
 
 /// Endpoints with series of their own, 28 each; those beyond share [`OTHER_ENDPOINTS`]. More: a larger scrape; fewer: operators with many
@@ -42,6 +44,9 @@ struct Parts {
     calls: IntGaugeVec,
     sessions: IntGauge,
     events: IntCounterVec,
+    ready: IntGauge,
+    networks: IntGaugeVec,
+    impairments: IntGaugeVec,
     websocket_connections: IntGauge,
     shards: Shards,
     endpoints: Shared<BTreeSet<EndpointId>>,
@@ -107,6 +112,7 @@ impl Metrics {
         register(&registry, ProcessCollector::default());
         let metrics = Self(Arc::new(Parts::new(registry, shards)));
         metrics.calls_by_state(0, 0);
+        metrics.network(&NetworkCensus::default());
         for kind in EventKind::ALL.iter().filter(|kind| kind.class() == Class::Lifecycle) {
             metrics.0.events.with_label_values(&[kind.name()]);
         }
@@ -126,6 +132,16 @@ impl Metrics {
         for (state, calls) in [("ringing", ringing), ("begun", begun)] {
             self.0.calls.with_label_values(&[state]).set(as_gauge(calls as u64));
         }
+    }
+
+    /// Whether new calls are taken at this moment.
+    pub fn ready(&self, ready: bool) {
+        self.0.ready.set(i64::from(ready));
+    }
+
+    /// The members' networks at this moment.
+    pub fn network(&self, census: &NetworkCensus) {
+        census.show(&self.0.networks, &self.0.impairments);
     }
 
     /// Sessions at this moment.
@@ -232,6 +248,9 @@ impl Parts {
             calls: catalogue::CALLS.gauges(&registry),
             sessions: catalogue::SESSIONS.gauge(&registry),
             events: catalogue::EVENTS.counters(&registry),
+            ready: catalogue::READY.gauge(&registry),
+            networks: catalogue::NETWORKS.gauges(&registry),
+            impairments: catalogue::IMPAIRMENTS.gauges(&registry),
             websocket_connections: catalogue::WEBSOCKET_CONNECTIONS.gauge(&registry),
             shards,
             endpoints: Shared::default(),
@@ -288,6 +307,7 @@ mod tests {
     use std::process::{Command, Output, Stdio};
 
     use super::*;
+    use crate::base::Quality;
     use catalogue::Kind;
 
     fn endpoint(id: &str) -> EndpointId {
@@ -396,6 +416,22 @@ mod tests {
         assert_line(&metrics, r#"callisto_webhook_deliveries_total{endpoint="(other)",result="dead"} 0"#);
         assert_line(&metrics, "callisto_ledger_healthy 1");
         assert!(!metrics.render().contains("onUserVoiceVolumeChanged"), "telemetry is no fact");
+    }
+
+    #[test]
+    fn networks_are_counted_each_way_and_nobody_is_kept() {
+        let metrics = Metrics::new("1.2.3");
+        let mut census = NetworkCensus::default();
+        census.level(Way::Up, Quality::Bad);
+        census.cause(Way::Up, "loss");
+        census.level(Way::Down, Quality::Good);
+        metrics.network(&census);
+        assert_line(&metrics, r#"callisto_member_networks{direction="up",level="Bad"} 1"#);
+        assert_line(&metrics, r#"callisto_member_network_impairments{cause="loss",direction="up"} 1"#);
+        assert_line(&metrics, r#"callisto_member_networks{direction="down",level="Good"} 1"#);
+        metrics.network(&NetworkCensus::default());
+        assert_line(&metrics, r#"callisto_member_networks{direction="up",level="Bad"} 0"#);
+        assert_line(&metrics, r#"callisto_member_network_impairments{cause="loss",direction="up"} 0"#);
     }
 
     #[test]
