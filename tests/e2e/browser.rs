@@ -76,6 +76,13 @@ impl Browser {
         self.run(&format!("(() => {{ {WITNESS} }})()")).await;
     }
 
+    /// As large a window as a laptop has; Chromium's only.
+    pub async fn widen(&self) {
+        if let Engine::Chromium(chromium) = &self.engine {
+            chromium.widen().await;
+        }
+    }
+
     /// Keeps a picture of what Chromium shows in the folder that SHOTS names, if it names one: for people to look at.
     pub async fn picture(&self, name: &str) {
         if let (Engine::Chromium(chromium), Some(folder)) = (&self.engine, std::env::var_os("SHOTS")) {

@@ -97,9 +97,12 @@ impl Chromium {
         element.click().await.map_err(|error| error.to_string())
     }
 
-    /// A laptop's window, as PNG.
-    pub async fn picture(&self) -> Vec<u8> {
+    pub async fn widen(&self) {
         self.client.set_window_size(1280, 900).await.expect("a window has a size");
+    }
+
+    /// What is shown, as PNG.
+    pub async fn picture(&self) -> Vec<u8> {
         self.client.screenshot().await.expect("a picture")
     }
 

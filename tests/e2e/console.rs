@@ -17,6 +17,7 @@ use crate::server::{Server, Site};
 async fn open(server: &Server, site: &Site) -> (Browser, String) {
     let link = site.console_link(server);
     let operator = Browser::visit(Make::Chromium, &link, "operator").await;
+    operator.widen().await;
     operator.wait_for("the overview", "document.querySelector('[data-testid=tile-calls]')").await;
     (operator, link)
 }

@@ -145,3 +145,22 @@ async fn a_second_signal_stops_at_once() {
     let status = server.ended().await;
     assert!(status.success(), "{status}");
 }
+
+/// What systemd hears of a unit with Type=notify.
+#[tokio::test]
+async fn a_service_manager_hears_when_it_is_ready_and_when_it_stops() {
+    let site = Site::new(&[]);
+    let address = site.path().join("notify");
+    let manager = tokio::net::UnixDatagram::bind(&address).expect("a socket");
+    let hear = async || {
+        let mut buffer = [0; 256];
+        let length = tokio::time::timeout(crate::DEADLINE, manager.recv(&mut buffer)).await.expect("in time");
+        String::from_utf8_lossy(&buffer[..length.expect("it is said")]).into_owned()
+    };
+    let server = site.serve_for(&address).await;
+    assert_eq!(hear().await.trim(), "READY=1");
+    assert_eq!(status(server.public(), "/readyz").await, 200);
+    server.send(libc::SIGTERM);
+    assert!(hear().await.starts_with("STOPPING=1"));
+    assert!(server.ended().await.success());
+}

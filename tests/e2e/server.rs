@@ -60,6 +60,16 @@ impl Site {
         fs::write(self.folder.path().join("callisto.toml"), config).expect("a configuration file");
     }
 
+    /// As a service manager starts it, which listens at this socket.
+    pub async fn serve_for(&self, manager: &std::path::Path) -> Server {
+        let mut command = self.command("serve");
+        command.env("NOTIFY_SOCKET", manager);
+        for setting in &self.settings {
+            command.args(["--set", setting]);
+        }
+        Server::start(command, self.folder.path().join("server.log")).await
+    }
+
     /// One more `--set`.
     pub fn set(mut self, setting: &str) -> Self {
         self.settings.push(setting.to_owned());
