@@ -17,6 +17,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use self::io::tls::{self, PeerAddress, TlsListener};
 use self::io::{Asked, Doors, Keeper, Reload, Service, Signals, Webhooks};
 use crate::api::io::health::Readiness;
 use crate::base::{CallId, EventId, SessionId};
@@ -420,11 +421,19 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 
 fn serve(listener: TcpListener, routes: Router) -> tokio::task::JoinHandle<()> {
     let service = routes.into_make_service_with_connect_info::<SocketAddr>();
-    tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, service).await {
-            tracing::error!(%error, "a listener failed");
-        }
-    })
+    tokio::spawn(async move { log_end(axum::serve(listener, service).await) })
+}
+
+fn serve_tls(listener: TlsListener, routes: Router) -> tokio::task::JoinHandle<()> {
+    let routes = routes.layer(axum::middleware::map_request(tls::say_address));
+    let service = routes.into_make_service_with_connect_info::<PeerAddress>();
+    tokio::spawn(async move { log_end(axum::serve(listener, service).await) })
+}
+
+fn log_end(result: std::io::Result<()>) {
+    if let Err(error) = result {
+        tracing::error!(%error, "a listener failed");
+    }
 }
 
 /// Says where it listens, and serves there.
@@ -434,19 +443,25 @@ fn open(
     doors: &Doors<'_>,
     plane: &Plane,
 ) -> anyhow::Result<Vec<tokio::task::JoinHandle<()>>> {
-    announce(&public, &admin, plane, &doors.console_link())?;
-    Ok(vec![serve(public, doors.public()), serve(admin, doors.admin())])
+    let tls = &doors.reload.config.http.tls;
+    announce(&public, &admin, plane, doors)?;
+    let public = match tls.is_on() {
+        true => serve_tls(TlsListener::new(public, tls)?, doors.public()),
+        false => serve(public, doors.public()),
+    };
+    Ok(vec![public, serve(admin, doors.admin())])
 }
 
 /// One line for programs on stdout, then some for people.
-fn announce(public: &TcpListener, admin: &TcpListener, plane: &Plane, link: &str) -> anyhow::Result<()> {
+fn announce(public: &TcpListener, admin: &TcpListener, plane: &Plane, doors: &Doors<'_>) -> anyhow::Result<()> {
     let (public, admin) = (public.local_addr()?, admin.local_addr()?);
     let udp: Vec<String> = plane.udp_addresses().iter().map(ToString::to_string).collect();
     let tcp = plane.tcp_addresses().first().map(ToString::to_string);
     let listening = json!({"public": public.to_string(), "admin": admin.to_string(), "udp": udp, "tcp": tcp});
     println!("{}", json!({ "listening": listening }));
-    println!("Try a call in two tabs:  http://{}/", reachable(public));
-    println!("Console, for 10 minutes: {}", console_address(admin, link));
+    let scheme = if doors.reload.config.http.tls.is_on() { "https" } else { "http" };
+    println!("Try a call in two tabs:  {scheme}://{}/", reachable(public));
+    println!("Console, for 10 minutes: {}", console_address(admin, &doors.console_link()));
     println!("Prometheus metrics:      http://{}/metrics", reachable(admin));
     Ok(())
 }

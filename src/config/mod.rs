@@ -67,6 +67,21 @@ pub struct Http {
     /// Origins of web pages that may open `/v1/ws` besides pages of this server; `"*"`: any.
     pub allowed_origins: Vec<String>,
     pub try_page: TryPage,
+    pub tls: Tls,
+}
+
+/// The public listener's certificate chain and its key, PEM files. Both empty: plain http.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+impl Tls {
+    pub fn is_on(&self) -> bool {
+        !self.certificate.as_os_str().is_empty() || !self.key.as_os_str().is_empty()
+    }
 }
 
 /// Who may use the try-a-call page, which makes tickets for any name.

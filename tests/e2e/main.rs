@@ -23,6 +23,7 @@ mod retention;
 mod rpc;
 mod server;
 mod snippets;
+mod tls;
 mod webhooks;
 mod whip;
 mod wire;

@@ -6,6 +6,7 @@ mod retention;
 mod service;
 mod signals;
 pub mod stop;
+pub mod tls;
 mod webhooks;
 
 pub use doors::Doors;
