@@ -63,6 +63,11 @@ impl Want<'_> {
         steps.windows(2).map(|two| if picture(&two[0]) == picture(&two[1]) { 0.5 } else { 1.0 }).sum()
     }
 
+    /// Bits per second of the smallest picture with all its frames.
+    pub fn least_at_full_rate(&self) -> u64 {
+        self.bitrate(self.smallest_picture().min(self.ceiling()))
+    }
+
     fn bitrate(&self, rung: Option<usize>) -> u64 {
         rung.map_or(0, |rung| self.ladder[rung].bitrate)
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::Settings;
 use super::command::{Command, SlotWish};
 use super::report::{EncodingState, Report};
-use super::sim::{Client, Path, ROOM, World, ms};
+use super::sim::{Client, Path, ROOM, Received, World, ms};
 use super::viewer::{self, Shown};
 use crate::base::{PeerId, Source};
 
@@ -28,7 +28,7 @@ fn broadcast(seed: u64, path: Path) -> World {
     world.negotiate(PUBLISHER, sdp).unwrap();
     world.join(VIEWER, &[], 1, 1);
     world.paths.insert(VIEWER, path);
-    world.run_until(secs(5), |world| world.clients.values().all(|client| client.connected));
+    world.run_until(secs(30), |world| world.clients.values().all(|client| client.connected));
     world.send(PUBLISHER, Source::Microphone);
     let now = world.now;
     for (layer, (rid, packets)) in [("q", 1), ("h", 2), ("f", 7)].into_iter().enumerate() {
@@ -59,12 +59,17 @@ fn paused(world: &World) -> Vec<bool> {
     world.clients[&VIEWER].assignments.iter().map(|(_, slots)| slots.iter().any(|slot| slot.paused)).collect()
 }
 
-/// The share of the microphone's packets that came.
+/// The share of the microphone's packets that came, or were carried by the next.
 fn heard(world: &World, since: usize) -> f64 {
-    let numbers = world.clients[&VIEWER].got(PUBLISHER, Source::Microphone);
+    let packets = world.clients[&VIEWER].got(PUBLISHER, Source::Microphone);
     let last = world.clients[&PUBLISHER].feeds.iter().find(|feed| feed.source == Source::Microphone).unwrap();
-    let sent = last.packets_sent() as usize - since;
-    let mut got: Vec<u32> = numbers.iter().map(|packet| packet.stamp().number).collect();
+    // The last ones are under way.
+    let sent = last.packets_sent() as usize - since - 4;
+    let carried = |packet: &&Received| {
+        let number = packet.stamp().number;
+        [Some(number), packet.red.then(|| number - 1)]
+    };
+    let mut got: Vec<u32> = packets.iter().flat_map(carried).flatten().collect();
     got.sort_unstable();
     got.dedup();
     got.iter().filter(|number| **number as usize > since).count() as f64 / sent as f64
@@ -95,7 +100,7 @@ fn a_viewer_gets_what_its_link_carries() {
         (200u64, 4.9, 0),
         (300, 4.9, 0),
         (500, 12.0, 1),
-        (700, 24.0, 1),
+        (700, 18.0, 1),
         (1000, 12.0, 2),
         (2000, 24.0, 2),
         (20_000, 24.0, 2),
@@ -196,4 +201,129 @@ fn nobody_gets_more_than_is_looked_at_and_the_publisher_is_spared_the_rest() {
     assert_eq!(shown(&world).last().unwrap().layer, 2);
     let freeze = viewer::longest_freeze(&shown(&world), smaller, world.now);
     assert!(freeze < ms(200), "{freeze:?}");
+}
+
+/// The share of what was forwarded of the picture that came in the end: the server closes the gaps of what it leaves out.
+fn repaired(world: &World, since: Instant) -> f64 {
+    let until = world.now - ms(700);
+    let came = world.clients[&VIEWER].received.iter();
+    let mut seqs: Vec<u64> =
+        came.filter(|p| p.codec.is_video() && p.at > since && p.at < until).map(|packet| packet.seq).collect();
+    seqs.sort_unstable();
+    seqs.dedup();
+    let (first, last) = (seqs[0], seqs[seqs.len() - 1]);
+    seqs.len() as f64 / (last - first + 1) as f64
+}
+
+/// So much is lost on the publisher's way up, and on the viewer's both ways.
+fn lossy(seed: u64, up: f64, down: f64) -> World {
+    let mut world = broadcast(seed, Path::lossy(down));
+    world.paths.insert(PUBLISHER, Path { loss_down: 0.0, ..Path::lossy(up) });
+    world.client(PUBLISHER).feed(Source::Microphone).red = true;
+    world.run_for(secs(8));
+    world
+}
+
+#[test]
+fn losses_are_repaired_on_both_ways() {
+    for (loss, least) in [(0.05, 0.995), (0.1, 0.98)] {
+        let (mut shares, mut worst) = (Vec::new(), 1.0f64);
+        for (up, down) in [(loss, 0.0), (0.0, loss), (loss, loss)] {
+            for seed in 1..=3 {
+                let mut world = lossy(seed, up, down);
+                let since = world.now;
+                world.run_for(secs(15));
+                let case = format!("{up} lost up, {down} down, seed {seed}");
+                let shown = shown(&world);
+                let freeze = viewer::longest_freeze(&shown, since, world.now - ms(200));
+                assert!(freeze < if loss > 0.05 { secs(3) } else { secs(1) }, "{case}: {freeze:?}");
+                let share = repaired(&world, since);
+                assert!(share > least - 0.01, "{case}: {share}");
+                (worst, _) = (worst.min(share), shares.push(share));
+            }
+        }
+        let mean = shares.iter().sum::<f64>() / shares.len() as f64;
+        assert!(mean >= least, "{loss} lost: {mean}, {worst} at worst");
+    }
+}
+
+#[test]
+fn at_a_fifth_lost_there_is_sound_and_a_small_picture() {
+    for (up, down) in [(0.2, 0.0), (0.0, 0.2)] {
+        let mut sound = Vec::new();
+        for seed in 1..=4 {
+            let mut world = lossy(seed, up, down);
+            let (since, had) = (world.now, world.client(PUBLISHER).feed(Source::Microphone).packets_sent() as usize);
+            world.run_for(secs(15));
+            let case = format!("{up} lost up, {down} down, seed {seed}");
+            let rate = viewer::frame_rate(&shown(&world), since, world.now);
+            assert!(rate >= 15.0, "{case}: {rate} frames a second");
+            sound.push(heard(&world, had));
+        }
+        let mean = sound.iter().sum::<f64>() / sound.len() as f64;
+        assert!(mean >= 0.95, "{up} lost up, {down} down: {sound:?} heard");
+    }
+}
+
+#[test]
+fn an_outage_is_over_within_a_second() {
+    for away in [PUBLISHER, VIEWER] {
+        for seed in 1..=4 {
+            let mut world = lossy(seed, 0.0, 0.0);
+            let asked = world.clients[&PUBLISHER].key_frames_asked.len();
+            world.paths.insert(away, Path::lossy(1.0));
+            world.run_for(ms(300));
+            world.paths.insert(away, Path::lossy(0.0));
+            let over = world.now;
+            world.run_for(secs(6));
+            let back =
+                shown(&world).into_iter().find(|frame| frame.at > over).expect("it is back").at.duration_since(over);
+            assert!(back < secs(1), "away {away}, seed {seed}: {back:?}");
+            let asked = world.clients[&PUBLISHER].key_frames_asked.len() - asked;
+            assert!(asked <= 1, "away {away}, seed {seed}: {asked} key frames");
+            let freeze = viewer::longest_freeze(&shown(&world), over + secs(1), world.now);
+            assert!(freeze < ms(300), "away {away}, seed {seed}: {freeze:?} after it");
+        }
+    }
+}
+
+#[test]
+fn who_asks_for_everything_again_and_again_gets_a_share_of_it() {
+    for loss in [0.5, 0.8] {
+        let mut world = broadcast(1, Path::lossy(0.0));
+        world.client(VIEWER).begs = true;
+        world.run_for(secs(5));
+        let (media, again) = world.pictures_to(VIEWER);
+        let asked = world.clients[&PUBLISHER].key_frames_asked.len();
+        world.paths.insert(VIEWER, Path { loss_up: 0.0, ..Path::lossy(loss) });
+        world.run_for(secs(20));
+        let (media, again) = (world.pictures_to(VIEWER).0 - media, world.pictures_to(VIEWER).1 - again);
+        assert!(world.shard.snapshot().nacks_received > 50);
+        assert!(again <= media / 4 + 200_000, "{loss}: {again} again of {media}");
+        let asked = world.clients[&PUBLISHER].key_frames_asked.len() - asked;
+        assert!(asked <= 2 * 20 * 3, "{asked} key frames of three encodings in twenty seconds");
+    }
+}
+
+#[test]
+fn redundant_sound_reaches_who_takes_it_whole_and_who_does_not_without_the_rest() {
+    let mut world = World::new(Settings::default());
+    world.join(PUBLISHER, &[Source::Microphone], 0, 0);
+    world.join(VIEWER, &[], 1, 0);
+    let mut plain = Client::new(3, "10.0.0.3:5000".parse().unwrap(), world.now);
+    plain.only_h264(world.now);
+    let sdp = plain.offer(&[], 1, 0);
+    world.clients.insert(3, plain);
+    world.negotiate(3, sdp).unwrap();
+    world.run_until(secs(5), |world| world.clients.values().all(|client| client.connected));
+    world.send(PUBLISHER, Source::Microphone);
+    world.client(PUBLISHER).feed(Source::Microphone).red = true;
+    world.run_for(secs(1));
+    for (viewer, red, length) in [(VIEWER, true, 96 * 2 + 5), (3, false, 96)] {
+        let packets = world.clients[&viewer].got(PUBLISHER, Source::Microphone);
+        assert!(packets.len() > 45, "{viewer} has {}", packets.len());
+        for packet in &packets[1..] {
+            assert_eq!((packet.red, packet.payload.len()), (red, length), "{viewer}");
+        }
+    }
 }

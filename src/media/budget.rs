@@ -17,6 +17,19 @@ const FIRST_STEPS: Duration = Duration::from_secs(5);
 /// A fall by less is noise.
 const FALL: f64 = 0.9;
 
+/// A round trip that takes so much longer than the shortest has waited in a queue.
+const QUEUE_BEGINS: Duration = Duration::from_millis(20);
+
+/// A growing queue takes so much of the budget, down to half of the estimate, at most so often.
+const STRAIN_LEAVES: f64 = 0.8;
+const STRAIN_INTERVAL: Duration = Duration::from_millis(600);
+
+/// The shortest round trip is known after so many.
+const ROUND_TRIPS: u32 = 3;
+
+/// A path that loses less is not taken for a lossy one.
+const LOSSY: f32 = 0.02;
+
 /// Estimates kept; older ones are merged.
 const MAX_SPANS: usize = 32;
 
@@ -29,6 +42,17 @@ pub struct Budget {
     fell: bool,
     hold: Duration,
     raised_at: Option<Instant>,
+    /// Round trips: the shortest of all, the last, and how many there were.
+    rtt: Option<(Duration, Duration, u32)>,
+    loss: f32,
+    strain: Option<Strain>,
+}
+
+/// A limit that a growing queue has set.
+#[derive(Debug, Clone, Copy)]
+struct Strain {
+    limit: u64,
+    since: Instant,
 }
 
 /// An estimate and when the next one took its place.
@@ -40,7 +64,16 @@ struct Span {
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { spans: VecDeque::new(), first_at: None, fell: false, hold: HOLD, raised_at: None }
+        Self {
+            spans: VecDeque::new(),
+            first_at: None,
+            fell: false,
+            hold: HOLD,
+            raised_at: None,
+            rtt: None,
+            loss: 0.0,
+            strain: None,
+        }
     }
 }
 
@@ -61,10 +94,14 @@ impl Budget {
         }
     }
 
-    /// What is sent piles up: the path carries no more than `bitrate` for the time being.
-    pub fn strained(&mut self, bitrate: u64, now: Instant) {
+    /// What is sent piles up: the path carries less than was thought, for the time being.
+    pub fn strained(&mut self, now: Instant) {
+        let (Some(usable), Some(latest)) = (self.usable(now), self.latest()) else { return };
         self.fell = true;
-        self.note(bitrate, now);
+        if self.strain.is_none_or(|strain| now >= strain.since + STRAIN_INTERVAL) {
+            let limit = ((usable as f64 * STRAIN_LEAVES) as u64).max(latest / 2);
+            self.strain = Some(Strain { limit, since: now });
+        }
     }
 
     /// Bits per second that may be used; `None` while nothing is known.
@@ -74,7 +111,9 @@ impl Budget {
             return Some(latest);
         }
         self.forget(now);
-        self.spans.iter().map(|span| span.bitrate).min()
+        let held = self.spans.iter().map(|span| span.bitrate).min()?;
+        let strain = self.strain.filter(|strain| now < strain.since + HOLD);
+        Some(strain.map_or(held, |strain| held.min(strain.limit)))
     }
 
     /// Bits per second that the path is taken to carry at this moment.
@@ -85,6 +124,19 @@ impl Budget {
     /// The viewer has just come: no slot is paused for an estimate that had no time to grow.
     pub fn is_first_steps(&self, now: Instant) -> bool {
         !self.fell && self.first_at.is_some_and(|at| now < at + FIRST_STEPS)
+    }
+
+    /// A round trip took so long, and so much of what was sent did not arrive, 0.0–1.0.
+    pub fn note_path(&mut self, rtt: Duration, loss: f32) {
+        self.loss = loss;
+        let (shortest, _, count) = self.rtt.unwrap_or((rtt, rtt, 0));
+        self.rtt = Some((shortest.min(rtt), rtt, count.saturating_add(1)));
+    }
+
+    /// Packets are lost and nothing waits: the estimate is low, but the path is not full.
+    pub fn is_only_lossy(&self) -> bool {
+        let is_empty = |(shortest, last, count)| count >= ROUND_TRIPS && last <= shortest + shortest / 4 + QUEUE_BEGINS;
+        self.loss >= LOSSY && self.rtt.is_some_and(is_empty)
     }
 
     /// The viewer was given more than it had.
@@ -158,6 +210,37 @@ mod tests {
         budget.raised(at);
         budget.lowered(at + secs(31.0));
         assert_eq!(budget.hold, HOLD);
+    }
+
+    #[test]
+    fn a_growing_queue_takes_some_and_never_more_than_half() {
+        let start = Instant::now();
+        let mut budget = Budget::default();
+        budget.strained(start);
+        budget.note(1000, start);
+        for (at, usable) in [(0.0, 800), (0.2, 800), (0.6, 640), (1.2, 512), (1.8, 500), (2.4, 500), (5.3, 500)] {
+            if at < 5.0 {
+                budget.strained(start + secs(at));
+            }
+            assert_eq!(budget.usable(start + secs(at)), Some(usable), "{at}");
+        }
+        assert_eq!(budget.usable(start + secs(5.5)), Some(1000), "it is over");
+    }
+
+    #[test]
+    fn a_path_that_loses_without_waiting_is_told_from_one_that_is_full() {
+        let ms = Duration::from_millis;
+        for (round_trips, loss, expected) in [
+            (&[40, 40, 45][..], 0.2, true),
+            (&[40, 40, 340], 0.2, false),
+            (&[340, 340, 340], 0.2, true),
+            (&[40, 40], 0.2, false),
+            (&[40, 40, 40], 0.0, false),
+        ] {
+            let mut budget = Budget::default();
+            round_trips.iter().for_each(|rtt| budget.note_path(ms(*rtt), loss));
+            assert_eq!(budget.is_only_lossy(), expected, "{round_trips:?} {loss}");
+        }
     }
 
     #[test]

@@ -18,7 +18,13 @@ impl Room {
     /// Takes one of a member's statistics.
     pub(super) fn measure(&mut self, seat: usize, event: PeerEvent, now: Instant) {
         match event {
-            PeerEvent::Peer(stats) => self.member_mut(seat).gauge.peer(stats),
+            PeerEvent::Peer(stats) => {
+                let member = self.member_mut(seat);
+                if let Some(rtt) = stats.rtt {
+                    member.budget.note_path(rtt, stats.egress_loss_fraction.unwrap_or(0.0));
+                }
+                member.gauge.peer(stats);
+            }
             PeerEvent::Ingress(stats) => {
                 if let Some((source, flow)) = self.close_flow(seat, &stats) {
                     self.member_mut(seat).gauge.ingress(&stats, source, flow);

@@ -39,9 +39,10 @@ impl Room {
         let counts = &mut turn.outbox.counts;
         counts.rtp_in += 1;
         let member = self.seats[seat].as_ref().expect("a drained member has a seat");
-        let params = member.peer.payload(packet.header.payload_type).copied();
+        let pt = packet.header.payload_type;
+        let params = member.peer.payload(pt);
         let publisher = self.publisher_mut(seat);
-        let (Some(track), Some(params)) = (publisher.track_by_mid(stream.mid), params) else {
+        let (Some(track), Some((params, wrapping))) = (publisher.track_by_mid(stream.mid), params) else {
             counts.drops.rejected += 1;
             return;
         };
@@ -71,6 +72,9 @@ impl Room {
             return;
         }
         let track = publisher.track_mut(source).expect("it was found above");
+        if source.is_video() {
+            track.encodings[encoding].note_seq(*packet.seq_no, glimpse.key_frame_start, now);
+        }
         let report = track.encodings[encoding].report;
         let header = &packet.header;
         let clock_rate = params.spec().clock_rate.get();
@@ -96,7 +100,9 @@ impl Room {
             level: header.ext_vals.audio_level,
             voice: header.ext_vals.voice_activity,
             orientation: header.ext_vals.video_orientation,
+            pt,
             params,
+            wrapping,
             glimpse,
             payload: packet.payload,
         };

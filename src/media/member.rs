@@ -42,8 +42,8 @@ pub struct Member {
     pub gauge: Gauge,
     /// Of the path to the client.
     pub budget: Budget,
-    /// What the connection was last told to plan with, present and desired, in bits per second.
-    pub planned: (u64, u64),
+    /// The bandwidth that the connection was last told to look for, in bits per second.
+    pub planned: u64,
     wishes: Vec<SlotWish>,
 }
 
@@ -60,7 +60,7 @@ impl Member {
             version: 0,
             gauge: Gauge::default(),
             budget: Budget::default(),
-            planned: (0, 0),
+            planned: 0,
             wishes: Vec::new(),
         }
     }

@@ -17,6 +17,8 @@ use str0m::stats::{MediaEgressStats, MediaIngressStats, PeerStats};
 use str0m::{Candidate, Event, IceCreds, Input, Output, Rtc, RtcConfig, RtcError};
 
 use super::demux::Remote;
+use super::red::Wrapping;
+use super::resend::ResendLimit;
 use super::ufrag;
 
 /// Timeouts this near are served at once: the pacer sends one packet a timeout. Longer lets bursts through unpaced.
@@ -32,8 +34,9 @@ const BREATHER: Duration = Duration::from_millis(1);
 /// trips unrepaired.
 const RTX_PACKETS: usize = 256;
 const RTX_AGE: Duration = Duration::from_secs(1);
-/// Retransmissions beyond this share of the sent bytes are dropped: on a link that loses more, they would make it worse.
-const RTX_SHARE: f32 = 0.25;
+/// Retransmissions beyond this share of what a stream sends within a second are given up at once, before they are queued and encrypted.
+/// Over all streams and longer times [`ResendLimit`] is stricter.
+const RTX_SHARE: f32 = 0.4;
 
 /// SSRCs of a peer whose track is remembered. A sender that uses more is looked up again for each packet.
 const KNOWN_SSRCS: usize = 32;
@@ -149,6 +152,14 @@ pub struct Peer {
     consent_until: Instant,
     shard: usize,
     known: Vec<(Ssrc, StreamName)>,
+    resends: ResendLimit,
+}
+
+/// Whether a stream waits for the pacer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pacing {
+    Paced,
+    Free,
 }
 
 impl Peer {
@@ -163,7 +174,15 @@ impl Peer {
         for candidate in over_udp.chain(identity.stream_addresses.iter().map(passive)) {
             rtc.add_local_candidate(candidate.expect("a bound address makes a candidate"));
         }
-        Self { rtc, clock: now, deadline: now, consent_until: now, shard: identity.shard, known: Vec::new() }
+        Self {
+            rtc,
+            clock: now,
+            deadline: now,
+            consent_until: now,
+            shard: identity.shard,
+            known: Vec::new(),
+            resends: ResendLimit::new(now),
+        }
     }
 
     /// When the connection wants [`Peer::run_to`] next.
@@ -213,12 +232,18 @@ impl Peer {
     pub fn bound_retransmission(&mut self, mid: Mid) {
         if let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(mid, None) {
             stream.set_rtx_cache(RTX_PACKETS, RTX_AGE, Some(RTX_SHARE));
+            if let Some(ssrc) = stream.rtx() {
+                self.resends.add(*ssrc);
+            }
         }
     }
 
     /// What the client's payload type stands for.
-    pub fn payload(&self, pt: Pt) -> Option<&PayloadParams> {
-        self.rtc.codec_config().find(|params| params.pt() == pt)
+    pub fn payload(&self, pt: Pt) -> Option<(PayloadParams, Wrapping)> {
+        let codecs = self.rtc.codec_config();
+        let plain = codecs.find(|params| params.pt() == pt).map(|params| (*params, Wrapping::Plain));
+        let red = || codecs.find(|params| params.red() == Some(pt)).map(|params| (*params, Wrapping::Red));
+        plain.or_else(red)
     }
 
     /// The negotiated codecs among those payload types.
@@ -256,10 +281,17 @@ impl Peer {
         self.drain(now, drain)
     }
 
-    /// What is to be sent and what would be, in bits per second. Padding keeps up the first while there is less to send, and probing looks
-    /// for the second; [`Peer::run_to`] sets that going.
-    pub fn plan_bitrate(&mut self, present: u64, desired: u64) {
-        self.rtc.bwe().set_bitrate(Bitrate::bps(present), Bitrate::bps(desired));
+    /// Probes for so many bits per second; [`Peer::run_to`] sets that going. Nothing is padded for it beyond the little that the library always
+    /// does: a picture that is worth less than it may cost is no reason to fill the link.
+    pub fn look_for(&mut self, bitrate: u64) {
+        self.rtc.bwe().set_bitrate(Bitrate::ZERO, Bitrate::bps(bitrate));
+    }
+
+    /// Sends the stream's packets as they are written, or at the pace of the estimate.
+    pub fn pace(&mut self, ssrc: Ssrc, pacing: Pacing) {
+        if let Some(stream) = self.rtc.direct_api().stream_tx(&ssrc) {
+            stream.set_unpaced(pacing == Pacing::Free);
+        }
     }
 
     /// How long the oldest packet of the stream has been waiting to be sent.
@@ -325,7 +357,7 @@ impl Peer {
         if contents.starts_with(&STUN_BINDING_SUCCESS) {
             self.consent_until = self.clock + CONSENT;
         }
-        self.clock < self.consent_until
+        self.clock < self.consent_until && self.resends.allows(contents, self.clock)
     }
 
     fn note(&mut self, event: Event, drain: &mut Drain) {
@@ -388,7 +420,7 @@ fn config(identity: &Identity) -> RtcConfig {
         .set_stats_interval(Some(identity.stats_interval))
         .set_extension_map(extensions())
         .clear_codecs()
-        .enable_opus(true, false)
+        .enable_opus(true, true)
         .enable_vp8(true)
         .enable_h264(true)
         .enable_vp9(true)

@@ -7,6 +7,7 @@ use str0m::media::{Mid, Rid};
 use super::allocate::Rung;
 use super::demand::Demand;
 use super::flow::Flow;
+use super::gaps::Gaps;
 use super::keyframe::KeyFrameGate;
 use super::ladder::{self, LayerRates, Step};
 use super::layer::Place;
@@ -55,6 +56,7 @@ pub struct Encoding {
     pub flow: Flow,
     /// Of its arrivals, as last reported to the publisher.
     pub jitter: Duration,
+    pub gaps: Gaps,
     arrived_at: Instant,
     rates: LayerRates,
 }
@@ -97,6 +99,7 @@ impl Track {
             height: None,
             flow: Flow::default(),
             jitter: Duration::ZERO,
+            gaps: Gaps::default(),
             arrived_at: now,
             rates: LayerRates::default(),
         });
@@ -106,6 +109,9 @@ impl Track {
     /// A packet came. True: the track was not flowing before it.
     pub fn arrived(&mut self, encoding: usize, arrival: Arrival<'_>, now: Instant) -> bool {
         let encoding = &mut self.encodings[encoding];
+        if encoding.ssrc != arrival.ssrc {
+            encoding.gaps.reset();
+        }
         encoding.ssrc = arrival.ssrc;
         if now >= encoding.arrived_at + ENCODING_STALLS_AFTER {
             encoding.rates.pause();
@@ -158,6 +164,16 @@ impl Track {
         };
         let steps: Vec<Step<'_>> = self.encodings.iter().map(step).collect();
         ladder::build(&steps, &mut self.ladder);
+    }
+}
+
+impl Encoding {
+    /// A packet of the stream came that may be forwarded.
+    pub fn note_seq(&mut self, seq: u64, key_frame_start: bool, now: Instant) {
+        self.gaps.arrived(seq, now);
+        if key_frame_start {
+            self.gaps.forgive();
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::allocate::{self, Priority, Rung, Want};
 use super::layer::Layer;
+use super::peer::Pacing;
 use super::publisher::Home;
 use super::report::{EncodingState, Report};
 use super::room::{Room, Turn};
@@ -24,10 +25,8 @@ const LOOK_FOR_LEAST: u64 = 1_000_000;
 /// A plan that differs by less is not worth telling the connection.
 const PLAN_STEP: f64 = 0.05;
 
-/// Packets that wait so long say that the path carries less than was thought …
+/// Packets that wait so long say that the path carries less than was thought.
 const STRAINED: Duration = Duration::from_millis(250);
-/// … by this much.
-const STRAIN_LEAVES: f64 = 0.8;
 /// Who waits so long sees the past: the rest of it is left out, up to the next key frame. Longer than a key frame takes on a thin link.
 const GIVEN_UP: Duration = Duration::from_millis(800);
 /// A slot gets a fresh start at most so often.
@@ -38,9 +37,14 @@ const CUT_INTERVAL: Duration = Duration::from_secs(2);
 struct Bounds {
     /// By all slots together …
     usable: u64,
-    /// … and by the lowest of each: a picture is not paused for a dip that may be over at once.
+    /// … and by the smallest picture of each, however low its frame rate: it is not paused for a dip that may be over at once.
     least: u64,
+    /// Packets are lost, but none waits: sending less would not help.
+    only_lossy: bool,
 }
+
+/// On a path that loses packets without delaying any, an estimate of this share of the smallest pictures is believed to be enough for them.
+const LOSSY_LEAST: f64 = 0.6;
 
 /// What was chosen for one slot.
 #[derive(Debug, Clone, Copy)]
@@ -54,12 +58,13 @@ struct Choice {
 }
 
 /// What was chosen for one viewer, in bits per second.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shares {
     choices: Vec<Choice>,
     had: u64,
     given: u64,
     wanted: u64,
+    pacing: Pacing,
 }
 
 impl Room {
@@ -81,6 +86,7 @@ impl Room {
             self.share(seat, turn);
             self.want_missing(seat, turn.now);
         }
+        self.replace_lost(turn.now);
         self.count_demand(turn);
         self.span.routes_changed();
     }
@@ -93,6 +99,7 @@ impl Room {
         let budget = member.budget.usable(now).map(|usable| Bounds {
             usable: usable.saturating_sub(voices),
             // Nobody's picture is paused before the estimate had time to grow.
+            only_lossy: member.budget.is_only_lossy(),
             least: if member.budget.is_first_steps(now) {
                 u64::MAX
             } else {
@@ -111,13 +118,19 @@ impl Room {
         }
         let mut told = false;
         for choice in &shares.choices {
-            told |= apply(&mut member.slots[choice.slot], choice);
+            let slot = &mut member.slots[choice.slot];
+            told |= apply(slot, choice);
+            if slot.pacing != shares.pacing
+                && let Some(ssrc) = slot.ssrc()
+            {
+                slot.pacing = shares.pacing;
+                member.peer.pace(ssrc, shares.pacing);
+            }
         }
         let looked_for = ((shares.wanted as f64 * LOOK_FOR) as u64 + voices).max(LOOK_FOR_LEAST);
-        let kept_up = if shares.given < shares.wanted { shares.given + voices } else { 0 };
-        if differs(member.planned, (kept_up, looked_for)) {
-            member.planned = (kept_up, looked_for);
-            member.peer.plan_bitrate(kept_up, looked_for);
+        if member.planned.abs_diff(looked_for) as f64 > looked_for as f64 * PLAN_STEP {
+            member.planned = looked_for;
+            member.peer.look_for(looked_for);
             self.touch(seat);
         }
         if told {
@@ -162,9 +175,18 @@ impl Room {
             });
         }
         let lowest: u64 = wants.iter().map(|want| want.ladder[0].bitrate).sum();
-        let budget = bounds.map(|bounds| bounds.usable.max(bounds.least.min(lowest + lowest / 4)));
+        let full_rate: u64 = wants.iter().map(Want::least_at_full_rate).sum();
+        let lossy = bounds.is_some_and(|bounds| {
+            let enough = bounds.least as f64 >= full_rate as f64 * LOSSY_LEAST;
+            bounds.only_lossy && enough && bounds.usable < full_rate * 2
+        });
+        let budget = bounds.map(|bounds| {
+            let least = if lossy { full_rate + full_rate / 4 } else { bounds.least.min(lowest + lowest / 4) };
+            bounds.usable.max(least)
+        });
         let given = allocate::allocate(budget, &wants);
-        let mut shares = Shares::default();
+        let pacing = if lossy { Pacing::Free } else { Pacing::Paced };
+        let mut shares = Shares { choices: Vec::with_capacity(wants.len()), had: 0, given: 0, wanted: 0, pacing };
         for ((slot, want), given) in slots.into_iter().zip(&wants).zip(given) {
             let bitrate = |rung: Option<usize>| rung.map_or(0, |rung| want.ladder[rung].bitrate);
             shares.had += bitrate(want.present);
@@ -182,7 +204,6 @@ impl Room {
     /// Looks at what waits to be sent to the viewer: a queue that grows says more, and sooner, than the estimate.
     fn relieve(&mut self, seat: usize, now: Instant) {
         let Some(member) = &mut self.seats[seat] else { return };
-        let Some(usable) = member.budget.usable(now) else { return };
         let mut strained = false;
         for slot in member.slots.iter_mut().filter(|slot| slot.kind.is_video()) {
             let waiting = slot.ssrc().map_or(Duration::ZERO, |ssrc| member.peer.backlog(ssrc, now));
@@ -193,7 +214,28 @@ impl Room {
             }
         }
         if strained {
-            member.budget.strained((usable as f64 * STRAIN_LEAVES) as u64, now);
+            member.budget.strained(now);
+        }
+    }
+
+    /// Asks for a key frame where something that viewers are shown is lost for good: they would find out later.
+    fn replace_lost(&mut self, now: Instant) {
+        let mut lost = Vec::new();
+        for (member, publisher) in self.publishers.iter_mut().enumerate() {
+            for track in publisher.iter_mut().flat_map(|publisher| publisher.tracks.iter_mut().flatten()) {
+                let origin = Origin { member, source: track.source };
+                let broken = track
+                    .encodings
+                    .iter_mut()
+                    .enumerate()
+                    .filter_map(|(index, e)| e.gaps.take_lost(now).then_some(index));
+                lost.extend(broken.map(|encoding| (origin, encoding)));
+            }
+        }
+        for (origin, encoding) in lost {
+            if self.watched(origin) & 1 << encoding != 0 {
+                self.want_key_frame(origin, encoding, now);
+            }
         }
     }
 
@@ -275,9 +317,4 @@ fn apply(slot: &mut Slot, choice: &Choice) -> bool {
         }
     }
     was_paused != (slot.grant == Grant::Paused)
-}
-
-fn differs(old: (u64, u64), new: (u64, u64)) -> bool {
-    let differ = |old: u64, new: u64| old.abs_diff(new) as f64 > old.max(new) as f64 * PLAN_STEP;
-    differ(old.0, new.0) || differ(old.1, new.1)
 }

@@ -44,6 +44,9 @@ pub struct Client {
     pub assignments: Vec<(u64, Vec<SlotAssignment>)>,
     /// Sends connectivity checks, by which the server knows that it may go on sending.
     pub checks: bool,
+    /// Packets of pictures that are missing: a decoder that lacks one for long asks for a key frame.
+    missing: BTreeMap<(SdpMid, u64), Instant>,
+    newest: BTreeMap<SdpMid, u64>,
     /// Asks for a key frame on every slot that shows video, again and again, as a broken viewer does.
     pub begs: bool,
 }
@@ -55,6 +58,8 @@ pub struct Received {
     pub ssrc: u32,
     pub at: Instant,
     pub marker: bool,
+    /// It came with the sound before it.
+    pub red: bool,
     pub seq: u64,
     pub timestamp: u32,
     pub codec: Codec,
@@ -120,6 +125,9 @@ pub struct FakeSource {
     pub packets_a_frame: usize,
     pub level: i8,
     pub on: bool,
+    /// Each packet carries the sound before it again.
+    pub red: bool,
+    last_sound: Vec<u8>,
     /// 1 or 3.
     pub temporal_layers: u8,
     pub height: u16,
@@ -140,7 +148,7 @@ impl Client {
             .set_rtp_mode(true)
             .set_rtcp_report_interval_audio(ms(1000))
             .clear_codecs()
-            .enable_opus(true, false)
+            .enable_opus(true, true)
             .enable_vp8(true)
             .enable_h264(true)
             .build(now);
@@ -162,6 +170,8 @@ impl Client {
             sender_reports: Vec::new(),
             assignments: Vec::new(),
             checks: true,
+            missing: BTreeMap::new(),
+            newest: BTreeMap::new(),
             begs: false,
         }
     }
@@ -234,14 +244,23 @@ impl Client {
     /// Begins to send the source.
     pub fn send(&mut self, source: Source, now: Instant) {
         let mid: SdpMid = self.mid_of(source).as_str().into();
+        self.resend_all_that_is_asked(mid, None);
         self.feeds.push(FakeSource::new(mid, source, None, 0, now));
     }
 
     pub fn send_layer(&mut self, rid: &str, layer: u8, packets_a_frame: usize, now: Instant) {
         let mid: SdpMid = self.mid_of(Source::Camera).as_str().into();
+        self.resend_all_that_is_asked(mid, Some(rid.into()));
         let mut feed = FakeSource::new(mid, Source::Camera, Some(rid.into()), layer, now);
         feed.packets_a_frame = packets_a_frame;
         self.feeds.push(feed);
+    }
+
+    /// As browsers do.
+    fn resend_all_that_is_asked(&mut self, mid: SdpMid, rid: Option<str0m::media::Rid>) {
+        if let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(mid, rid) {
+            stream.set_rtx_cache(600, ms(3000), None);
+        }
     }
 
     pub fn feed(&mut self, source: Source) -> &mut FakeSource {
@@ -336,11 +355,14 @@ impl Client {
         let ssrc = packet.header.ssrc;
         let mid = self.rtc.direct_api().stream_rx(&ssrc).expect("it came on a stream").mid();
         let pt = packet.header.payload_type;
-        let codec = self.rtc.codec_config().find(|p| p.pt() == pt).expect("it has a codec").spec().codec;
+        let codecs = self.rtc.codec_config();
+        let params = codecs.find(|p| p.pt() == pt || p.red() == Some(pt)).expect("it has a codec");
+        let (codec, red) = (params.spec().codec, params.red() == Some(pt));
         self.received.push(Received {
             mid,
             ssrc: *ssrc,
             at: now,
+            red,
             marker: packet.header.marker,
             seq: *packet.seq_no,
             timestamp: packet.header.timestamp,
@@ -348,10 +370,26 @@ impl Client {
             level: packet.header.ext_vals.audio_level,
             payload: packet.payload.to_vec(),
         });
-        if self.begs && codec.is_video() {
+        if codec.is_video() && self.is_stuck(mid, *packet.seq_no, now) || self.begs && codec.is_video() {
             let mut api = self.rtc.direct_api();
             api.stream_rx(&ssrc).unwrap().request_keyframe(str0m::media::KeyframeRequestKind::Pli);
         }
+    }
+}
+
+impl Client {
+    fn is_stuck(&mut self, mid: SdpMid, seq: u64, now: Instant) -> bool {
+        let newest = *self.newest.entry(mid).or_insert(seq);
+        self.missing.remove(&(mid, seq));
+        for missing in newest + 1..seq {
+            self.missing.insert((mid, missing), now);
+        }
+        self.newest.insert(mid, newest.max(seq));
+        let stuck = self.missing.iter().any(|((at, _), since)| *at == mid && now >= *since + ms(1000));
+        if stuck {
+            self.missing.retain(|(at, _), _| *at != mid);
+        }
+        stuck
     }
 }
 
@@ -366,6 +404,8 @@ impl FakeSource {
             packets_a_frame: if source.is_video() { 3 } else { 1 },
             level: -30,
             on: true,
+            red: false,
+            last_sound: Vec::new(),
             temporal_layers: 1,
             height: 180 << layer,
             next_at: now,
@@ -416,20 +456,37 @@ impl FakeSource {
                 self.seq += 1;
                 self.number += 1;
                 let last = index + 1 == self.packets_a_frame;
-                let payload = self.payload(publisher, key, index == 0, last);
+                let mut payload = self.payload(publisher, key, index == 0, last);
+                if self.red {
+                    payload = self.with_the_last(payload);
+                }
                 let sound = !self.source.is_video();
                 let ext = ExtensionValues {
                     audio_level: sound.then_some(self.level),
                     voice_activity: sound.then_some(self.level > -60),
                     ..Default::default()
                 };
-                let pt = if self.source.is_video() { 96 } else { 111 };
+                let pt = match self.source {
+                    Source::Microphone if self.red => 63,
+                    Source::Microphone => 111,
+                    _ => 96,
+                };
                 RtpWrite::new(pt.into(), self.seq.into(), timestamp, now, payload)
                     .marker(last)
                     .nackable(self.source.is_video())
                     .ext_vals(ext)
             })
             .collect()
+    }
+
+    /// RFC 2198, with Opus at payload type 111.
+    fn with_the_last(&mut self, sound: Vec<u8>) -> Vec<u8> {
+        let last = std::mem::replace(&mut self.last_sound, sound.clone());
+        let offset = (960u32 << 10 | last.len() as u32).to_be_bytes();
+        let mut payload = vec![0x80 | 111, offset[1], offset[2], offset[3], 111];
+        payload.extend(last);
+        payload.extend(sound);
+        payload
     }
 
     fn payload(&self, publisher: u32, key: bool, first: bool, last: bool) -> Vec<u8> {
@@ -536,6 +593,8 @@ pub struct World {
     pub recorded: Vec<(SocketAddr, Vec<u8>)>,
     sent: BTreeMap<SocketAddr, usize>,
     sent_bytes: BTreeMap<SocketAddr, usize>,
+    /// Of those, VP8 and what repeats it.
+    pictures: BTreeMap<SocketAddr, (usize, usize)>,
     /// When the thin way from or to a client is free again.
     free_at: BTreeMap<(u64, bool), Instant>,
     wire: BinaryHeap<Reverse<InFlight>>,
@@ -577,6 +636,7 @@ impl World {
             recorded: Vec::new(),
             sent: BTreeMap::new(),
             sent_bytes: BTreeMap::new(),
+            pictures: BTreeMap::new(),
             free_at: BTreeMap::new(),
             wire: BinaryHeap::new(),
             order: 0,
@@ -662,6 +722,11 @@ impl World {
 
     pub fn bytes_to(&self, id: u64) -> usize {
         self.sent_bytes.get(&self.clients[&id].address).copied().unwrap_or(0)
+    }
+
+    /// Bytes of pictures, and of pictures sent again, to the client.
+    pub fn pictures_to(&self, id: u64) -> (usize, usize) {
+        self.pictures.get(&self.clients[&id].address).copied().unwrap_or_default()
     }
 
     /// What chance brings in this run.
@@ -776,6 +841,12 @@ impl World {
             let up = self.shard_at(destination).is_some();
             *self.sent.entry(destination).or_default() += 1;
             *self.sent_bytes.entry(destination).or_default() += contents.len();
+            let (pictures, again) = self.pictures.entry(destination).or_default();
+            match contents[..] {
+                [0x80..0xc0, second, ..] if second & 0x7f == 96 => *pictures += contents.len(),
+                [0x80..0xc0, second, ..] if second & 0x7f == 97 => *again += contents.len(),
+                _ => {}
+            }
             if up && self.record {
                 self.recorded.push((source, contents.to_vec()));
             }

@@ -10,7 +10,8 @@ use str0m::rtp::{ExtensionValues, RtpWrite, Ssrc, VideoOrientation};
 use super::layer::Layer;
 use super::negotiate::SlotLine;
 use super::payload::{Glimpse, Renumbered};
-use super::peer::Peer;
+use super::peer::{Pacing, Peer};
+use super::red::{self, Wrapping};
 use super::rewrite::{Left, Numbers, Rewriter};
 use super::route::Origin;
 use super::slots::{Feed, Wish};
@@ -30,7 +31,10 @@ pub struct Packet {
     pub level: Option<i8>,
     pub voice: Option<bool>,
     pub orientation: Option<VideoOrientation>,
+    /// The publisher's payload type, and what it stands for.
+    pub pt: Pt,
     pub params: PayloadParams,
+    pub wrapping: Wrapping,
     pub glimpse: Glimpse,
     pub payload: Arc<[u8]>,
 }
@@ -67,6 +71,14 @@ pub enum Offered {
     NoCodec,
 }
 
+/// How a payload reaches the viewer.
+#[derive(Debug, Clone, Copy)]
+struct Translation {
+    pt: Pt,
+    /// Of what came redundant the newest frame only.
+    unwraps: bool,
+}
+
 /// A viewer's slot.
 #[derive(Debug)]
 pub struct Slot {
@@ -80,6 +92,7 @@ pub struct Slot {
     pub switch: Switch,
     pub thinner: Thinner,
     pub grant: Grant,
+    pub pacing: Pacing,
     /// What had waited too long was given up then; the viewer gets a fresh start.
     pub cut_at: Option<Instant>,
     /// Packets written, retransmissions not counted.
@@ -96,7 +109,7 @@ pub struct Slot {
     rewriter: Rewriter,
     showing: Option<Showing>,
     /// The last translation of a payload type: all packets of a stream ask for the same.
-    translated: Option<(Origin, Pt, Option<Pt>)>,
+    translated: Option<(Origin, Pt, Option<Translation>)>,
 }
 
 impl Slot {
@@ -113,6 +126,7 @@ impl Slot {
             switch: Switch::new(entry),
             thinner: Thinner::default(),
             grant: Grant::Open,
+            pacing: Pacing::Paced,
             cut_at: None,
             written: 0,
             numbered: 0,
@@ -178,6 +192,7 @@ impl Slot {
         self.codecs = codecs;
         if self.ssrc != ssrc {
             self.ssrc = ssrc;
+            self.pacing = Pacing::Paced;
             self.rewriter = Rewriter::new(ssrc.map_or(0, |ssrc| *ssrc));
             (self.written, self.numbered, self.counted) = (0, 0, (0, 0));
             self.switch.restart();
@@ -193,7 +208,7 @@ impl Slot {
             captured: packet.captured,
             glimpse: &packet.glimpse,
         };
-        let Some(pt) = self.translate(packet) else { return Offered::NoCodec };
+        let Some(Translation { pt, unwraps }) = self.translate(packet) else { return Offered::NoCodec };
         let verdict = self.switch.judge(packet.stream, packet.glimpse.key_frame_start);
         match verdict {
             Verdict::Drop => return Offered::NotSelected,
@@ -216,9 +231,11 @@ impl Slot {
             Passage::DropPicture => return self.leave_out(packet, numbers, Left::Picture, peer),
         };
         let Some(out) = out else { return Offered::NotSelected };
-        let (payload, patch) = match packet.glimpse.renumber(&packet.payload, out.ids) {
-            Renumbered::AsIs => (packet.payload.clone(), None),
-            Renumbered::Vp8(patch) => (packet.payload.clone(), Some(patch)),
+        let payload = if unwraps { red::primary(&packet.payload).map(Arc::from) } else { Some(packet.payload.clone()) };
+        let Some(payload) = payload else { return Offered::NoCodec };
+        let (payload, patch) = match packet.glimpse.renumber(&payload, out.ids) {
+            Renumbered::AsIs => (payload, None),
+            Renumbered::Vp8(patch) => (payload, Some(patch)),
             Renumbered::Copied(copy) => (copy, None),
         };
         // RFC 3551, 4.1: a player may set its buffer anew at the first packet of a talk spurt, and another voice is one.
@@ -251,7 +268,7 @@ impl Slot {
     /// A hole that a late packet of a left-out frame leaves is filled with an empty one: the viewer would ask for it again and again.
     fn leave_out(&mut self, packet: &Packet, numbers: Numbers<'_>, left: Left, peer: &mut Peer) -> Offered {
         let filler = self.rewriter.leave_out(numbers, left);
-        if let (Some(out), Some(ssrc), Some(pt)) = (filler, self.ssrc, self.translate(packet)) {
+        if let (Some(out), Some(ssrc), Some(Translation { pt, .. })) = (filler, self.ssrc, self.translate(packet)) {
             let empty: Arc<[u8]> = Arc::default();
             peer.write(ssrc, RtpWrite::new(pt, out.seq.into(), out.timestamp, packet.captured, empty));
             self.written += 1;
@@ -281,16 +298,19 @@ impl Slot {
     }
 
     /// The viewer's payload type for the packet's codec.
-    fn translate(&mut self, packet: &Packet) -> Option<Pt> {
-        let pt = packet.params.pt();
+    fn translate(&mut self, packet: &Packet) -> Option<Translation> {
         if let Some((origin, from, to)) = self.translated
             && origin == packet.origin
-            && from == pt
+            && from == packet.pt
         {
             return to;
         }
-        let to = self.codecs.match_params(packet.params).map(PayloadParams::pt);
-        self.translated = Some((packet.origin, pt, to));
+        let to = self.codecs.match_params(packet.params).map(|params| match (packet.wrapping, params.red()) {
+            (Wrapping::Plain, _) => Translation { pt: params.pt(), unwraps: false },
+            (Wrapping::Red, Some(red)) => Translation { pt: red, unwraps: false },
+            (Wrapping::Red, None) => Translation { pt: params.pt(), unwraps: true },
+        });
+        self.translated = Some((packet.origin, packet.pt, to));
         to
     }
 }
