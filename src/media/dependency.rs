@@ -76,6 +76,30 @@ impl Descriptor {
     }
 }
 
+/// Frame numbers that go on across a change of streams: a receiver takes a lower one for the past.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FrameNumbers {
+    shift: u16,
+    newest: Option<u16>,
+}
+
+impl FrameNumbers {
+    /// Another stream begins with this frame.
+    pub fn splice(&mut self, first: Option<&Descriptor>) {
+        if let (Some(newest), Some(first)) = (self.newest, first) {
+            self.shift = newest.wrapping_add(1).wrapping_sub(first.frame_number());
+        }
+    }
+
+    pub fn renumber(&mut self, descriptor: &Descriptor) -> Descriptor {
+        let number = descriptor.frame_number().wrapping_add(self.shift);
+        if self.newest.is_none_or(|newest| number.wrapping_sub(newest) < 0x8000) {
+            self.newest = Some(number);
+        }
+        descriptor.renumbered(number)
+    }
+}
+
 /// What a key frame says of the frames after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Structure {
@@ -381,6 +405,17 @@ mod tests {
         assert_eq!(renumbered.frame_number(), 0xabcd);
         assert_eq!(read(&renumbered, None), read(&descriptor, None));
         assert_eq!(descriptor.renumbered(77), descriptor);
+    }
+
+    #[test]
+    fn frame_numbers_go_on_across_a_change_of_streams() {
+        let mut frames = FrameNumbers::default();
+        frames.splice(Some(&frame(0, 65_534, true)));
+        let mut out = |number| frames.renumber(&frame(0, number, true)).frame_number();
+        assert_eq!([65_534, 65_535, 0, 65_533].map(&mut out), [65_534, 65_535, 0, 65_533]);
+        frames.splice(Some(&frame(0, 500, true)));
+        let mut out = |number| frames.renumber(&frame(0, number, true)).frame_number();
+        assert_eq!([500, 501, 503].map(&mut out), [1, 2, 4], "after the newest, not the last");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use str0m::rtp::RtpPacket;
 
+use super::dependency::Descriptor;
 use super::flow::Arrived;
 use super::member::Link;
 use super::payload::Glimpse;
@@ -50,13 +51,17 @@ impl Room {
             counts.drops.rejected += 1;
             return;
         };
-        let Some(glimpse) = Glimpse::of(params.spec().codec, &packet.payload) else {
+        let Some(mut glimpse) = Glimpse::of(params.spec().codec, &packet.payload) else {
             counts.drops.malformed += 1;
             return;
         };
         let ssrc = *packet.header.ssrc;
         let source = track.source;
         let known = track.encodings[encoding].ssrc;
+        let descriptor = packet.header.ext_vals.user_values.get::<Descriptor>().cloned();
+        if let Some(place) = descriptor.as_ref().and_then(|descriptor| track.encodings[encoding].depend(descriptor)) {
+            glimpse.place = place;
+        }
         if let Some(height) = glimpse.height {
             track.encodings[encoding].height = Some(height);
         }
@@ -103,6 +108,7 @@ impl Room {
             pt,
             params,
             wrapping,
+            descriptor,
             glimpse,
             payload: packet.payload,
         };

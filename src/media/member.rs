@@ -83,7 +83,8 @@ impl Member {
             if kept.is_none() {
                 self.peer.bound_retransmission(slot.mid);
             }
-            slot.renegotiated(self.peer.outgoing(slot.mid), known);
+            let extensions = negotiate::extensions(answer, &line.mid);
+            slot.renegotiated(self.peer.outgoing(slot.mid), known, &extensions);
             self.slots.push(slot);
         }
         self.apply_wishes();

@@ -119,6 +119,25 @@ pub fn payload_types(answer: &str, mid: &Mid) -> Vec<u8> {
     Vec::new()
 }
 
+/// The header extensions on the answer's m-line named `mid`, by their URI.
+pub fn extensions(answer: &str, mid: &Mid) -> Vec<String> {
+    let mut uris = Vec::new();
+    let mut found = false;
+    for line in answer.lines() {
+        if line.starts_with("m=") {
+            if found {
+                break;
+            }
+            uris.clear();
+        } else if line.strip_prefix("a=mid:").is_some_and(|name| name.trim() == mid.as_str()) {
+            found = true;
+        } else if let Some(uri) = line.strip_prefix("a=extmap:").and_then(|map| map.split(' ').nth(1)) {
+            uris.push(uri.trim().to_owned());
+        }
+    }
+    if found { uris } else { Vec::new() }
+}
+
 fn section_mids(sdp: &str) -> Vec<Option<String>> {
     let mut mids = Vec::new();
     for line in sdp.lines() {
@@ -275,6 +294,15 @@ mod tests {
         let expected = "v=0\r\nm=audio 9\r\na=msid:x y\r\na=mid:0\r\nm=audio 9\r\na=mid:1\r\na=msid:slot0 slot0-audio\r\n\
                         a=ssrc:5 cname:c\r\na=ssrc:5 msid:slot0 slot0-audio\r\nm=video 9\r\na=mid:2\r\na=msid:slot0 slot0-video\r\n";
         assert_eq!(plan.label_pairs(answer), expected);
+    }
+
+    #[test]
+    fn extensions_are_those_of_the_named_line() {
+        let answer = "v=0\r\nm=audio 9\r\na=extmap:1 u:a\r\na=mid:0\r\na=extmap:2/sendonly u:b\r\nm=video 9\r\na=mid:1\r\n\
+                      a=extmap:1 u:c\r\n";
+        assert_eq!(extensions(answer, &mid("0")), ["u:a", "u:b"]);
+        assert_eq!(extensions(answer, &mid("1")), ["u:c"]);
+        assert!(extensions(answer, &mid("2")).is_empty());
     }
 
     #[test]

@@ -17,6 +17,7 @@ use str0m::stats::{MediaEgressStats, MediaIngressStats, PeerStats};
 use str0m::{Candidate, Event, IceCreds, Input, Output, Rtc, RtcConfig, RtcError};
 
 use super::demux::Remote;
+use super::dependency::{self, DescriptorSerializer};
 use super::red::Wrapping;
 use super::resend::ResendLimit;
 use super::ufrag;
@@ -435,6 +436,7 @@ fn extensions() -> ExtensionMap {
     map.set(4, Extension::RtpMid);
     map.set(10, Extension::RtpStreamId);
     map.set(11, Extension::RepairedRtpStreamId);
+    map.set(12, Extension::with_serializer(dependency::URI, DescriptorSerializer));
     map.set(13, Extension::VideoOrientation);
     map
 }

@@ -1,11 +1,13 @@
 //! What a peer sends: tracks, their encodings, and when their pictures and sounds were captured.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use str0m::media::{Mid, Rid};
 
 use super::allocate::Rung;
 use super::demand::Demand;
+use super::dependency::{self, Descriptor, Structure};
 use super::flow::Flow;
 use super::gaps::Gaps;
 use super::keyframe::KeyFrameGate;
@@ -57,6 +59,8 @@ pub struct Encoding {
     /// Of its arrivals, as last reported to the publisher.
     pub jitter: Duration,
     pub gaps: Gaps,
+    /// What its last key frame said of its layers.
+    structure: Option<Arc<Structure>>,
     arrived_at: Instant,
     rates: LayerRates,
 }
@@ -100,6 +104,7 @@ impl Track {
             flow: Flow::default(),
             jitter: Duration::ZERO,
             gaps: Gaps::default(),
+            structure: None,
             arrived_at: now,
             rates: LayerRates::default(),
         });
@@ -168,6 +173,16 @@ impl Track {
 }
 
 impl Encoding {
+    /// Where the frame stands, by its descriptor.
+    pub fn depend(&mut self, descriptor: &Descriptor) -> Option<Place> {
+        let reading = dependency::read(descriptor, self.structure.as_ref())?;
+        if let Some(structure) = reading.structure {
+            self.height = structure.height.or(self.height);
+            self.structure = Some(structure);
+        }
+        Some(reading.place)
+    }
+
     /// A packet of the stream came that may be forwarded.
     pub fn note_seq(&mut self, seq: u64, key_frame_start: bool, now: Instant) {
         self.gaps.arrived(seq, now);

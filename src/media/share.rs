@@ -44,7 +44,7 @@ struct Bounds {
 }
 
 /// On a path that loses packets without delaying any, an estimate of this share of the smallest pictures is believed to be enough for them.
-const LOSSY_LEAST: f64 = 0.6;
+const LOSSY_LEAST: f64 = 0.4;
 
 /// What was chosen for one slot.
 #[derive(Debug, Clone, Copy)]

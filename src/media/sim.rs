@@ -47,6 +47,8 @@ pub struct Client {
     /// Packets of pictures that are missing: a decoder that lacks one for long asks for a key frame.
     missing: BTreeMap<(SdpMid, u64), Instant>,
     newest: BTreeMap<SdpMid, u64>,
+    /// M-lines that have a key frame, and when one was last asked for.
+    keyed: BTreeMap<SdpMid, (bool, Instant)>,
     /// Asks for a key frame on every slot that shows video, again and again, as a broken viewer does.
     pub begs: bool,
 }
@@ -172,6 +174,7 @@ impl Client {
             checks: true,
             missing: BTreeMap::new(),
             newest: BTreeMap::new(),
+            keyed: BTreeMap::new(),
             begs: false,
         }
     }
@@ -370,7 +373,8 @@ impl Client {
             level: packet.header.ext_vals.audio_level,
             payload: packet.payload.to_vec(),
         });
-        if codec.is_video() && self.is_stuck(mid, *packet.seq_no, now) || self.begs && codec.is_video() {
+        let blind = codec.is_video() && self.is_blind(mid, now);
+        if codec.is_video() && (self.is_stuck(mid, *packet.seq_no, now) || blind || self.begs) {
             let mut api = self.rtc.direct_api();
             api.stream_rx(&ssrc).unwrap().request_keyframe(str0m::media::KeyframeRequestKind::Pli);
         }
@@ -378,6 +382,19 @@ impl Client {
 }
 
 impl Client {
+    /// Without a key frame to begin with, a decoder asks for one, again and again.
+    fn is_blind(&mut self, mid: SdpMid, now: Instant) -> bool {
+        let packet = self.received.last().expect("it was just noted");
+        let begins = packet.codec == Codec::Vp8 && !packet.is_filler() && packet.begins() && packet.stamp().key;
+        let (keyed, asked_at) = self.keyed.entry(mid).or_insert((false, now));
+        *keyed |= begins;
+        let asks = !*keyed && now >= *asked_at + ms(300);
+        if asks {
+            *asked_at = now;
+        }
+        asks
+    }
+
     fn is_stuck(&mut self, mid: SdpMid, seq: u64, now: Instant) -> bool {
         let newest = *self.newest.entry(mid).or_insert(seq);
         self.missing.remove(&(mid, seq));

@@ -7,6 +7,7 @@ use str0m::format::{CodecConfig, PayloadParams};
 use str0m::media::{self, MediaKind, Pt};
 use str0m::rtp::{ExtensionValues, RtpWrite, Ssrc, VideoOrientation};
 
+use super::dependency::{self, Descriptor, FrameNumbers};
 use super::layer::Layer;
 use super::negotiate::SlotLine;
 use super::payload::{Glimpse, Renumbered};
@@ -35,6 +36,7 @@ pub struct Packet {
     pub pt: Pt,
     pub params: PayloadParams,
     pub wrapping: Wrapping,
+    pub descriptor: Option<Descriptor>,
     pub glimpse: Glimpse,
     pub payload: Arc<[u8]>,
 }
@@ -106,6 +108,9 @@ pub struct Slot {
     ssrc: Option<Ssrc>,
     /// What the viewer decodes on this m-line.
     codecs: Arc<CodecConfig>,
+    /// The viewer takes dependency descriptors on this m-line.
+    takes_descriptors: bool,
+    frames: FrameNumbers,
     rewriter: Rewriter,
     showing: Option<Showing>,
     /// The last translation of a payload type: all packets of a stream ask for the same.
@@ -135,6 +140,8 @@ impl Slot {
             stillness: Stillness::default(),
             ssrc: None,
             codecs: Arc::default(),
+            takes_descriptors: false,
+            frames: FrameNumbers::default(),
             rewriter: Rewriter::new(0),
             showing: None,
             translated: None,
@@ -187,8 +194,9 @@ impl Slot {
     }
 
     /// Negotiation may have given payload types another meaning, or the m-line another SSRC.
-    pub fn renegotiated(&mut self, ssrc: Option<Ssrc>, codecs: Arc<CodecConfig>) {
+    pub fn renegotiated(&mut self, ssrc: Option<Ssrc>, codecs: Arc<CodecConfig>, extensions: &[String]) {
         self.translated = None;
+        self.takes_descriptors = extensions.iter().any(|uri| uri == dependency::URI);
         self.codecs = codecs;
         if self.ssrc != ssrc {
             self.ssrc = ssrc;
@@ -214,6 +222,7 @@ impl Slot {
             Verdict::Drop => return Offered::NotSelected,
             Verdict::Splice => {
                 self.rewriter.splice(numbers, packet.params.spec().clock_rate.get());
+                self.frames.splice(packet.descriptor.as_ref());
                 if let Grant::Up { layer, .. } = self.grant {
                     self.thinner.aim(layer);
                 }
@@ -240,15 +249,19 @@ impl Slot {
         };
         // RFC 3551, 4.1: a player may set its buffer anew at the first packet of a talk spurt, and another voice is one.
         let begins_to_talk = self.kind.is_audio() && verdict == Verdict::Splice;
+        let mut extensions = ExtensionValues {
+            audio_level: packet.level,
+            voice_activity: packet.voice,
+            video_orientation: packet.orientation,
+            ..Default::default()
+        };
+        if let Some(descriptor) = packet.descriptor.as_ref().filter(|_| self.takes_descriptors) {
+            extensions.user_values.set(self.frames.renumber(descriptor));
+        }
         let mut write = RtpWrite::new(pt, out.seq.into(), out.timestamp, packet.captured, payload)
             .marker(packet.marker || begins_to_talk || passage == Passage::PassLast)
             .nackable(self.kind.is_video())
-            .ext_vals(ExtensionValues {
-                audio_level: packet.level,
-                voice_activity: packet.voice,
-                video_orientation: packet.orientation,
-                ..Default::default()
-            });
+            .ext_vals(extensions);
         if let Some(patch) = patch {
             write = write.vp8_patch(patch);
         }

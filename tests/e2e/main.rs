@@ -13,6 +13,7 @@ mod doors;
 mod drain;
 mod firefox;
 mod groups;
+mod layers;
 mod lost;
 mod network;
 mod operator;
