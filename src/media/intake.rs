@@ -2,10 +2,8 @@
 
 use str0m::rtp::RtpPacket;
 
-use super::dependency::Descriptor;
 use super::flow::Arrived;
 use super::member::Link;
-use super::payload::Glimpse;
 use super::peer::{PeerEvent, StreamName};
 use super::publish::{Arrival, SenderReport};
 use super::publisher::Home;
@@ -51,20 +49,13 @@ impl Room {
             counts.drops.rejected += 1;
             return;
         };
-        let Some(mut glimpse) = Glimpse::of(params.spec().codec, &packet.payload) else {
+        let Some((glimpse, descriptor)) = track.encodings[encoding].inspect(params.spec().codec, &packet) else {
             counts.drops.malformed += 1;
             return;
         };
         let ssrc = *packet.header.ssrc;
         let source = track.source;
         let known = track.encodings[encoding].ssrc;
-        let descriptor = packet.header.ext_vals.user_values.get::<Descriptor>().cloned();
-        if let Some(place) = descriptor.as_ref().and_then(|descriptor| track.encodings[encoding].depend(descriptor)) {
-            glimpse.place = place;
-        }
-        if let Some(height) = glimpse.height {
-            track.encodings[encoding].height = Some(height);
-        }
         let (bytes, place, marker) = (packet.payload.len(), &glimpse.place, packet.header.marker);
         if track.arrived(encoding, Arrival { ssrc, bytes, place, marker }, now) {
             let report = Report::Flowing { peer: publisher.id, source, flowing: true };
@@ -77,14 +68,11 @@ impl Room {
             return;
         }
         let track = publisher.track_mut(source).expect("it was found above");
-        if source.is_video() {
-            track.encodings[encoding].note_seq(*packet.seq_no, glimpse.key_frame_start, now);
-        }
         let report = track.encodings[encoding].report;
         let header = &packet.header;
         let clock_rate = params.spec().clock_rate.get();
         let arrived = Arrived { ssrc, seq: *packet.seq_no, timestamp: header.timestamp, clock_rate };
-        track.encodings[encoding].flow.note(arrived, now);
+        track.encodings[encoding].note(arrived, glimpse.key_frame_start, now);
         let mut began = false;
         if source == Source::Microphone
             && let Some(level) = header.ext_vals.audio_level

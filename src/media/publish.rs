@@ -3,16 +3,19 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use str0m::format::Codec;
 use str0m::media::{Mid, Rid};
+use str0m::rtp::RtpPacket;
 
 use super::allocate::Rung;
 use super::demand::Demand;
 use super::dependency::{self, Descriptor, Structure};
-use super::flow::Flow;
+use super::flow::{Arrived, Flow};
 use super::gaps::Gaps;
 use super::keyframe::KeyFrameGate;
 use super::ladder::{self, LayerRates, Step};
 use super::layer::Place;
+use super::payload::Glimpse;
 use crate::base::Source;
 
 /// Encodings of one track; browsers send three.
@@ -173,8 +176,19 @@ impl Track {
 }
 
 impl Encoding {
+    /// Looks into a packet of the stream; `None`: its payload is malformed.
+    pub fn inspect(&mut self, codec: Codec, packet: &RtpPacket) -> Option<(Glimpse, Option<Descriptor>)> {
+        let mut glimpse = Glimpse::of(codec, &packet.payload)?;
+        let descriptor = packet.header.ext_vals.user_values.get::<Descriptor>().cloned();
+        if let Some(place) = descriptor.as_ref().and_then(|descriptor| self.depend(descriptor)) {
+            glimpse.place = place;
+        }
+        self.height = glimpse.height.or(self.height);
+        Some((glimpse, descriptor))
+    }
+
     /// Where the frame stands, by its descriptor.
-    pub fn depend(&mut self, descriptor: &Descriptor) -> Option<Place> {
+    fn depend(&mut self, descriptor: &Descriptor) -> Option<Place> {
         let reading = dependency::read(descriptor, self.structure.as_ref())?;
         if let Some(structure) = reading.structure {
             self.height = structure.height.or(self.height);
@@ -184,11 +198,12 @@ impl Encoding {
     }
 
     /// A packet of the stream came that may be forwarded.
-    pub fn note_seq(&mut self, seq: u64, key_frame_start: bool, now: Instant) {
-        self.gaps.arrived(seq, now);
+    pub fn note(&mut self, arrived: Arrived, key_frame_start: bool, now: Instant) {
+        self.gaps.arrived(arrived.seq, now);
         if key_frame_start {
             self.gaps.forgive();
         }
+        self.flow.note(arrived, now);
     }
 }
 

@@ -222,7 +222,8 @@ impl Room {
     fn replace_lost(&mut self, now: Instant) {
         let mut lost = Vec::new();
         for (member, publisher) in self.publishers.iter_mut().enumerate() {
-            for track in publisher.iter_mut().flat_map(|publisher| publisher.tracks.iter_mut().flatten()) {
+            let tracks = publisher.iter_mut().flat_map(|publisher| publisher.tracks.iter_mut().flatten());
+            for track in tracks.filter(|track| track.source.is_video()) {
                 let origin = Origin { member, source: track.source };
                 let broken = track
                     .encodings

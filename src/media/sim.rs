@@ -125,6 +125,8 @@ pub struct FakeSource {
     pub layer: u8,
     pub interval: Duration,
     pub packets_a_frame: usize,
+    /// Of each packet of a picture.
+    pub packet_bytes: usize,
     pub level: i8,
     pub on: bool,
     /// Each packet carries the sound before it again.
@@ -419,6 +421,7 @@ impl FakeSource {
             layer,
             interval: if source.is_video() { ms(40) } else { ms(20) },
             packets_a_frame: if source.is_video() { 3 } else { 1 },
+            packet_bytes: 1000,
             level: -30,
             on: true,
             red: false,
@@ -524,7 +527,7 @@ impl FakeSource {
                 payload.extend([0, 0, 0x9d, 0x01, 0x2a, 0, 1]);
                 payload.extend(self.height.to_le_bytes());
             }
-            payload.resize(1000, 7);
+            payload.resize(self.packet_bytes, 7);
         } else {
             payload.resize(80, 7);
         }

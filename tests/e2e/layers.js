@@ -44,7 +44,7 @@ async ({ url, tickets, codec, encodings, heights }) => {
     transceiver.setHeaderExtensionsToNegotiate?.(extensions);
   };
 
-  const canvas = Object.assign(document.createElement("canvas"), { width: 960, height: 540 });
+  const canvas = Object.assign(document.createElement("canvas"), { width: 1024, height: 576 });
   const context = canvas.getContext("2d");
   let drawn = 0;
   setInterval(() => {

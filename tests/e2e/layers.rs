@@ -30,7 +30,7 @@ async fn a_viewer_sees_the_height_it_asks_for_in_every_codec() {
     let tickets = json!({"pat": site.ticket("pat"), "vic": site.ticket("vic")});
     let cases = [("VP8", simulcast()), ("H264", simulcast()), ("VP9", scalable("L3T3_KEY")), ("AV1", scalable("L1T3"))];
     for (index, (codec, encodings)) in cases.into_iter().enumerate() {
-        let heights = if codec == "AV1" { json!([540]) } else { json!([540, 135, 270]) };
+        let heights = if codec == "AV1" { json!([576]) } else { json!([576, 144, 288]) };
         let options = json!({
             "url": format!("ws://{}/v1/ws", server.public()),
             "tickets": tickets,
@@ -45,6 +45,7 @@ async fn a_viewer_sees_the_height_it_asks_for_in_every_codec() {
         assert_eq!(shown.len(), heights.as_array().expect("a list").len(), "{codec}: {outcome}");
         for step in shown {
             assert_eq!(step["frameHeight"], step["height"], "{codec}: {outcome}");
+            assert!(step["totalFreezesDuration"].as_f64() < Some(2.0), "{codec}: {outcome}");
         }
     }
 }
