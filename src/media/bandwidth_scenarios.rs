@@ -160,6 +160,8 @@ fn a_link_that_thins_is_followed_down_fast_and_up_without_oscillation() {
 fn a_link_too_thin_for_any_picture_carries_the_sound_and_says_so() {
     for seed in 1..=3 {
         let mut world = broadcast(seed, Path::thin(90_000));
+        let cameras = world.client(PUBLISHER).feeds.iter_mut().filter(|feed| feed.source == Source::Camera);
+        cameras.for_each(|feed| feed.packet_bytes = 1000);
         world.run_for(secs(15));
         assert_eq!(paused(&world).last(), Some(&true), "seed {seed}");
         let had = world.clients[&PUBLISHER].feeds[0].packets_sent() as usize;
