@@ -97,15 +97,15 @@ fn active(world: &World) -> Vec<(String, bool)> {
 
 #[test]
 fn a_viewer_gets_what_its_link_carries() {
-    // kbit/s of the link, the least frame rate, the layer that is shown most.
-    for (kbps, frame_rate, layer) in [
-        (200u64, 4.9, 0),
-        (300, 4.9, 0),
-        (500, 12.0, 1),
-        (700, 18.0, 1),
-        (1300, 12.0, 2),
-        (2000, 24.0, 2),
-        (20_000, 24.0, 2),
+    // kbit/s of the link, the least frame rate, the layers that may be shown most.
+    for (kbps, frame_rate, layers) in [
+        (200u64, 4.9, 0..=0),
+        (300, 4.9, 0..=1),
+        (500, 9.0, 0..=1),
+        (700, 18.0, 1..=1),
+        (1300, 12.0, 1..=2),
+        (2000, 24.0, 2..=2),
+        (20_000, 24.0, 2..=2),
     ] {
         for seed in 1..=3 {
             let mut world = broadcast(seed, Path::thin(kbps * 1000));
@@ -118,7 +118,8 @@ fn a_viewer_gets_what_its_link_carries() {
             assert!(freeze < ms(500), "{case}: {freeze:?}");
             let rate = viewer::frame_rate(&shown, since, world.now);
             assert!(rate >= frame_rate, "{case}: {rate} frames a second");
-            assert!(layer_share(&shown, layer, since) > 0.5, "{case}: {}", layer_share(&shown, layer, since));
+            let share: f64 = layers.clone().map(|layer| layer_share(&shown, layer, since)).sum();
+            assert!(share > 0.9, "{case}: {share}");
             assert!(switches(&shown, since) <= 2, "{case}: {} switches", switches(&shown, since));
             assert!(heard(&world, heard_before) > 0.99, "{case}: {} heard", heard(&world, heard_before));
             let used = world.bytes_to(VIEWER) as u64 * 8 / 30_000;

@@ -297,7 +297,7 @@ mod tests {
     impl Writer {
         fn put(&mut self, value: u32, count: u32) -> &mut Self {
             for bit in (0..count).rev() {
-                if self.at % 8 == 0 {
+                if self.at.is_multiple_of(8) {
                     self.bytes.push(0);
                 }
                 *self.bytes.last_mut().unwrap() |= ((value >> bit & 1) as u8) << (7 - self.at % 8);

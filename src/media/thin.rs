@@ -22,6 +22,8 @@ pub enum Passage {
 pub struct Thinner {
     on: Layer,
     target: Layer,
+    /// The stream's larger pictures do not build on the smaller ones.
+    loose: bool,
     /// The last pictures and what was let through of them, in a ring.
     pictures: Vec<Picture>,
     next: usize,
@@ -35,7 +37,7 @@ struct Picture {
 
 impl Default for Thinner {
     fn default() -> Self {
-        Self { on: Layer::TOP, target: Layer::TOP, pictures: Vec::new(), next: 0 }
+        Self { on: Layer::TOP, target: Layer::TOP, loose: false, pictures: Vec::new(), next: 0 }
     }
 }
 
@@ -54,7 +56,7 @@ impl Thinner {
 
     /// The detail that is wanted is not what is shown, and only a key frame brings it.
     pub fn waits_for_key_frame(&self) -> bool {
-        self.on.spatial < self.target.spatial
+        self.on.spatial < self.target.spatial || self.loose && self.on.spatial > self.target.spatial
     }
 
     /// The packet is of the frame at this place in the picture with this timestamp.
@@ -75,6 +77,7 @@ impl Thinner {
         if let Some(known) = self.pictures.iter().find(|picture| picture.timestamp == timestamp) {
             return known.on;
         }
+        self.loose = !place.nested;
         self.step(place, key_frame_start);
         if self.on == Layer::TOP && self.pictures.iter().all(|picture| picture.on == Layer::TOP) {
             self.pictures.clear();
@@ -170,6 +173,7 @@ mod tests {
         let loose = Place { nested: false, ..at(0, 0, false) };
         let upper = Place { nested: false, ..at(2, 0, false) };
         assert_eq!(thinner.judge(1, &upper, false), Pass);
+        assert!(thinner.waits_for_key_frame());
         assert_eq!((thinner.judge(2, &loose, true), thinner.judge(2, &upper, false)), (Pass, DropDetail));
     }
 }
