@@ -93,7 +93,7 @@ impl Node {
         let (reports_in, reports) = mpsc::channel(REPORT_QUEUE);
         let plane = Arc::new(start_plane(&config, reports_in)?);
         let registry = Arc::new(Registry::new(TokenKey::new(&secrets.app_secret.0)));
-        let readiness = Arc::new(Readiness::default());
+        let (readiness, drained) = (Arc::new(Readiness::default()), watch::Sender::new(false));
         let (health_in, ledger_health) = watch::channel(Health::Writable);
         let delivery = Arc::new(OnceLock::new());
         let (control, inputs) = Handle::new();
@@ -110,9 +110,9 @@ impl Node {
         let _ = delivery.set(webhooks.deliverer.handle());
 
         let state = State::new(settings(&config, plane.shards()));
-        let drained = watch::Sender::new(false);
         let outward = Inside {
             plane: plane.clone(),
+            registry: registry.clone(),
             desk: control.desk(),
             writer: writer.handle(),
             delivery: webhooks.deliverer.handle(),
@@ -162,6 +162,7 @@ impl Node {
 /// Carries out control's turns: media commands at once, the rest behind the ledger.
 struct Inside {
     plane: Arc<Plane>,
+    registry: Arc<Registry>,
     desk: Arc<Desk>,
     writer: WriterHandle<Then>,
     delivery: DelivererHandle,
@@ -174,7 +175,7 @@ struct Inside {
 
 impl Outward for Inside {
     async fn turn(&mut self, turn: Turn) {
-        let Turn { media, facts, webhooks, states, tells, mut answers, after, telemetry, drained } = turn;
+        let Turn { media, facts, webhooks, states, mut tells, mut answers, after, telemetry, drained } = turn;
         for command in media {
             send(&self.plane, command);
         }
@@ -201,6 +202,9 @@ impl Outward for Inside {
         log_sessions(&tells);
         let telemetry: Vec<TelemetryEnvelope> =
             telemetry.into_iter().map(|(call, event)| self.telemetry(call, event)).collect();
+        if append.is_empty() && self.writer.health() == Health::Failing {
+            self.refuse_at_once(&mut tells);
+        }
         if append.is_empty() {
             // A look at what is going on waits for no disk.
             answers.drain(..).for_each(|(id, result)| self.desk.answer(id, result));
@@ -235,6 +239,17 @@ impl Inside {
     fn telemetry(&self, call: CallId, event: Event) -> TelemetryEnvelope {
         let time = self.clock.now();
         TelemetryEnvelope { id: EventId::new(time, entropy()), call, time, event }
+    }
+
+    /// While the disk fails, a refusal does not wait behind what cannot be stored: nothing has changed that could be lost.
+    fn refuse_at_once(&self, tells: &mut Vec<(SessionId, Message)>) {
+        tells.retain(|(session, message)| {
+            let refused = matches!(message, Message::Reply { result: Err(_), .. });
+            if refused {
+                self.registry.deliver(*session, message);
+            }
+            !refused
+        });
     }
 
     fn observe_delivery(&self) {

@@ -170,10 +170,16 @@ impl Outbox {
 
     /// The endpoint as it is after a reload. One that was disabled and is not any more is swept for what it missed.
     pub fn replace(&mut self, endpoint: Arc<Endpoint>) {
-        let was_enabled = std::mem::replace(&mut self.endpoint, endpoint).enabled;
-        match (was_enabled, self.endpoint.enabled) {
+        let old = std::mem::replace(&mut self.endpoint, endpoint);
+        let is_other = old.url != self.endpoint.url || old.secrets != self.endpoint.secrets;
+        match (old.enabled, self.endpoint.enabled) {
             (false, true) => self.begin_anew(),
             (true, false) => self.drop_what_waits(),
+            // What failed before says nothing about another address or another secret.
+            (true, true) if is_other => {
+                self.circuit = Circuit::default();
+                self.wake_all();
+            }
             _ => {}
         }
     }

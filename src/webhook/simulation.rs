@@ -958,3 +958,17 @@ fn what_is_too_old_to_be_kept_is_told_as_a_gap() {
         assert!(world.record.dead.iter().all(|((endpoint, _), dead)| dead.is_empty() || endpoint.as_str() == "down"));
     }
 }
+
+#[test]
+fn an_endpoint_with_a_new_address_is_asked_at_once() {
+    let mut world = World::new(12, &[("moved", Manner::DownUntil(HOUR))]);
+    world.plan_calls(1, 1000);
+    // It was tried for a while, so that the next attempt is far away.
+    world.run_for(50 * MINUTE);
+    world.endpoints[0].1 = Manner::Healthy;
+    world.endpoints[0].0.url = "https://elsewhere.example/".parse().unwrap();
+    let endpoints = vec![world.endpoints[0].0.clone()];
+    world.dispatcher.handle(Input::Reload(endpoints), world.now);
+    world.run_for(1000);
+    world.assert_all_delivered("moved");
+}

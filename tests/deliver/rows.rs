@@ -1,16 +1,20 @@
-//! The rows of the table of known failures that live at this level, and what else only real sockets show.
+//! The rows of the table of known webhook failures (webhooks.md) that live at this level, and what else only real sockets show. Rows h, i
+//! and k are about the stream of a call: tests/sim/rows.rs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use callisto::base::{EndpointId, Timestamp};
+use callisto::config::{self, EventFilter};
 use callisto::event::{Event, EventKind, TelemetryEnvelope};
 use callisto::ledger::Append;
 use callisto::ledger::io::Store;
 use callisto::webhook::dispatch::Reply as Outcome;
+use callisto::webhook::endpoint::Roster;
+use callisto::webhook::lane::Patience;
 use callisto::webhook::sign::Secret;
-use callisto::webhook::{EndpointState, Observation};
+use callisto::webhook::{EndpointState, Observation, Settings};
 
 use crate::receiver::{Receiver, Reply};
 use crate::world::{Ways, World, call, event_id, record};
@@ -39,7 +43,7 @@ async fn facts_arrive_signed_in_order_at_every_endpoint() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_errors_and_redirects_are_no_delivery() {
+async fn row_a_errors_and_redirects_are_no_delivery() {
     let folder = folder();
     let mut elsewhere = Receiver::friendly().await;
     let elsewhere_url = elsewhere.url.to_string();
@@ -64,7 +68,7 @@ async fn a_errors_and_redirects_are_no_delivery() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn b_one_endpoints_error_hides_nothing_from_another() {
+async fn row_b_one_endpoints_error_hides_nothing_from_another() {
     let folder = folder();
     let bad = Receiver::start(|_| Reply::Status(500)).await;
     let mut good = Receiver::friendly().await;
@@ -75,7 +79,68 @@ async fn b_one_endpoints_error_hides_nothing_from_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn d_l_a_hanging_endpoint_times_out_is_retried_and_costs_only_itself() {
+async fn row_c_a_malformed_endpoint_entry_wedges_nothing() {
+    let folder = folder();
+    let mut good = Receiver::friendly().await;
+    let entry = |url: &str, secret: &str| config::Endpoint {
+        id: String::new(),
+        url: url.parse().unwrap(),
+        secret: config::Secret(secret.to_owned()),
+        events: EventFilter { all_lifecycle: true, named: Default::default() },
+    };
+    let secret = good.endpoint("good").secrets[0].reveal();
+    let entries = [
+        entry("http://10.0.0.1/", &secret),
+        entry("https://a.example/", "no secret"),
+        entry("ftp://a.example/", &secret),
+        entry(good.url.as_str(), &secret),
+    ];
+    let roster = Roster::read(&entries, &["127.0.0.0/8".parse().unwrap()]);
+    assert_eq!(roster.refused.iter().map(|(place, _)| *place).collect::<Vec<_>>(), [0, 1, 2]);
+    let world = World::start(folder.path(), roster.endpoints);
+    world.store(call(1), 1..=3).await;
+    assert_eq!(good.next_seqs(3).await, [1, 2, 3]);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_g_the_receiver_can_tell_that_something_is_missing() {
+    let folder = folder();
+    let mut receiver = Receiver::start(|arrival| match arrival.json["data"]["userId"].as_str() {
+        Some("user-2") if arrival.json["callId"] == call(1).to_string() => Reply::Status(400),
+        _ => Reply::Status(200),
+    })
+    .await;
+    let patience = Patience { poisoned_after: Duration::from_secs(1), ..Settings::default().patience };
+    let ways = Ways { patience, ..Ways::default() };
+    let mut world = World::start_with(folder.path(), vec![receiver.endpoint("a")], ways);
+    world.store(call(1), 1..=3).await;
+    // The endpoint takes other calls' events meanwhile, so it is this one that it does not like.
+    let mut other = 0;
+    let (mut seen, mut gap) = (Vec::new(), None);
+    while seen.last() != Some(&3) {
+        let arrival = receiver.next().await;
+        if arrival.json["callId"] != call(1).to_string() {
+            continue;
+        }
+        match arrival.json["type"].as_str() {
+            Some("delivery.gap") => gap = Some((arrival.json["data"].clone(), seen.clone())),
+            _ => seen.push(arrival.seq()),
+        }
+        other += 1;
+        world.store(call(2), other..=other).await;
+        world.observation(|seen| matches!(seen, Observation::Delivered { call: of, .. } if *of == call(2))).await;
+    }
+    let (gap, before) = gap.expect("a gap is told");
+    assert_eq!(gap, serde_json::json!({"fromSeq": 2, "toSeq": 2, "reason": "undeliverable"}));
+    assert!(!before.contains(&3), "and it comes before what follows it: {before:?}");
+    let letters = world.store.dead(&"a".parse().unwrap(), None, 9).unwrap().letters;
+    assert_eq!(letters.iter().map(|(of, letter)| (*of, letter.from)).collect::<Vec<_>>(), [(call(1), 2)]);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_d_and_l_a_hanging_endpoint_times_out_is_retried_and_costs_only_itself() {
     let folder = folder();
     let mut hanging = Receiver::start(|_| Reply::Silence).await;
     let mut good = Receiver::friendly().await;
@@ -91,7 +156,7 @@ async fn d_l_a_hanging_endpoint_times_out_is_retried_and_costs_only_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn e_each_attempt_is_signed_anew_over_the_same_bytes() {
+async fn row_e_each_attempt_is_signed_anew_over_the_same_bytes() {
     let folder = folder();
     let tries = AtomicUsize::new(0);
     let mut receiver = Receiver::start(move |_| {
@@ -108,7 +173,7 @@ async fn e_each_attempt_is_signed_anew_over_the_same_bytes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn f_what_is_queued_at_shutdown_is_delivered_by_the_next_start() {
+async fn row_f_what_is_queued_at_shutdown_is_delivered_by_the_next_start() {
     let folder = folder();
     let release = Arc::new(AtomicUsize::new(0));
     let seen = release.clone();
@@ -143,7 +208,7 @@ async fn f_what_is_queued_at_shutdown_is_delivered_by_the_next_start() {
 
 /// Stored, and killed before delivery heard of it.
 #[tokio::test(flavor = "multi_thread")]
-async fn j_what_was_stored_and_never_queued_is_delivered() {
+async fn row_j_what_was_stored_and_never_queued_is_delivered() {
     let folder = folder();
     let mut receiver = Receiver::friendly().await;
     let endpoint = receiver.endpoint("a");

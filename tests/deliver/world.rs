@@ -11,6 +11,7 @@ use callisto::ledger::io::{Store, Told, Unstored, Writer, WriterNews};
 use callisto::ledger::{Append, Record, Turn};
 use callisto::node::record::LedgerRecord;
 use callisto::webhook::io::{Client, ClientSettings, Deliverer, DelivererHandle, Parts};
+use callisto::webhook::lane::Patience;
 use callisto::webhook::{Endpoint, Observation, Settings};
 use tokio::sync::mpsc;
 
@@ -24,11 +25,16 @@ pub fn now() -> Timestamp {
 pub struct Ways {
     pub timeout: Duration,
     pub allow: &'static [&'static str],
+    pub patience: Patience,
 }
 
 impl Default for Ways {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(10), allow: &["127.0.0.0/8", "::1/128"] }
+        Self {
+            timeout: Duration::from_secs(10),
+            allow: &["127.0.0.0/8", "::1/128"],
+            patience: Settings::default().patience,
+        }
     }
 }
 
@@ -67,7 +73,7 @@ impl World {
         let deliverer = Deliverer::start(Parts {
             record: LedgerRecord { store: store.clone(), writer: writer.handle() },
             endpoints,
-            settings: Settings::default(),
+            settings: Settings { patience: ways.patience, ..Settings::default() },
             client: Client::new(ClientSettings {
                 timeout: ways.timeout,
                 allow_private: ways.allow.iter().map(|net| net.parse().unwrap()).collect(),

@@ -18,6 +18,10 @@ impl Caller {
         Self { http: reqwest::Client::new(), base: format!("http://{}", server.admin()), key: site.api_key() }
     }
 
+    pub fn new_with(server: &Server, key: &str) -> Self {
+        Self { http: reqwest::Client::new(), base: format!("http://{}", server.admin()), key: key.to_owned() }
+    }
+
     pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         self.http.request(method, format!("{}{path}", self.base)).bearer_auth(&self.key)
     }

@@ -98,6 +98,23 @@ impl Site {
         Server::start(command, self.folder.path().join("server.log")).await
     }
 
+    /// With its data folder on a file system of this size, which only the server sees.
+    pub async fn serve_in_small_data_folder(&self, size: &str) -> Server {
+        let data = self.folder.path().join("data");
+        let mount = format!("mount -t tmpfs -o size={size} tmpfs '{}' && exec \"$0\" \"$@\"", data.display());
+        let server = self.command("serve");
+        let mut command = Command::new("unshare");
+        command.current_dir(self.folder.path()).args(["-m", "sh", "-c", &mount]);
+        command.arg(server.get_program()).args(server.get_args());
+        for setting in &self.settings {
+            command.args(["--set", setting]);
+        }
+        // Tickets are made outside, where the folder is another one.
+        command.args(["--set", "app.secret=known on both sides", "--set", "app.api_key=known key"]);
+        fs::write(self.folder.path().join("data/app-secret"), "known on both sides\n").expect("a file");
+        Server::start(command, self.folder.path().join("server.log")).await
+    }
+
     /// As a person does it: with no argument but those that keep tests out of each other's way, in an empty folder.
     pub async fn serve_by_default(&self) -> Server {
         let mut command = self.program();
@@ -252,7 +269,7 @@ impl Server {
         assert_eq!(unsafe { libc::kill(self.pid(), signal) }, 0);
     }
 
-    fn pid(&self) -> libc::pid_t {
+    pub fn pid(&self) -> libc::pid_t {
         libc::pid_t::try_from(self.process.id()).expect("a pid")
     }
 

@@ -5,6 +5,7 @@ mod calls;
 mod contract;
 mod devices;
 mod orders;
+mod rows;
 mod rules;
 mod story;
 mod world;
