@@ -7,13 +7,18 @@ export const CALLED = 2;
 
 /** One call as this side knows it: its facts, how far it has come, who is in it and what they send. */
 export class Call {
+  /** @type {string | null} */
   callId = null;
+  /** @type {RoomId | null} */
   roomId = null;
+  /** @type {CallMediaType} */
   callMediaType = VOICE;
+  /** @type {CallRole} */
   callRole = CALLED;
+  /** @type {string | null} */
   callerId = null;
   group = false;
-  /** "placing": the server has not named it yet · "calling": others ring · "ringing": this user is called · "begun" */
+  /** @type {"placing" | CurrentCall["phase"]} "placing": the server has not named it yet · "calling": others ring · "ringing": this user is called · "begun" */
   phase = "placing";
   beganAt = null;
   /** A promise, kept when the server has answered the placing. */

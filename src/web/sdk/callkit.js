@@ -103,7 +103,7 @@ export class CallKit {
   /**
    * Answers the call that rings.
    * @param {string} [callId]
-   * @returns {Promise<{ roomId: RoomId, members: object[] }>}
+   * @returns {Promise<Entered>}
    */
   accept(callId) {
     return this.#guard(async () => {
@@ -155,8 +155,8 @@ export class CallKit {
 
   /**
    * Enters a call by its id, or a room; a room that does not exist begins a call without ringing.
-   * @param {{ callId: string } | { roomId: { intRoomId: number } | { strRoomId: string }, callMediaType?: CallMediaType }} params
-   * @returns {Promise<{ callId: string, roomId: RoomId, members: object[] }>}
+   * @param {JoinParams} params
+   * @returns {Promise<Entered>}
    */
   join(params) {
     if (params?.callId && this.#call?.callId === params.callId && this.#call.phase === "ringing") return this.accept(params.callId);

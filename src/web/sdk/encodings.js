@@ -39,7 +39,7 @@ function layersOf(track) {
  */
 export async function obey(sender, wanted, offered) {
   const parameters = sender.getParameters();
-  const nameOf = ({ rid }) => rid ?? null;
+  const nameOf = (/** @type {{ rid?: string | null }} */ { rid }) => rid ?? null;
   for (const ours of parameters.encodings) {
     const wish = wanted.find((encoding) => nameOf(encoding) === nameOf(ours));
     if (!wish) continue;

@@ -35,6 +35,15 @@
  * @property {string} [userData] Handed to the callees.
  * @property {{ url: string, secret: string }} [webhook] An endpoint for this call alone.
  *
+ * @typedef {{ userId: string, callRole: CallRole, isAudioAvailable: boolean, isVideoAvailable: boolean }} Member
+ *
+ * @typedef {object} JoinParams One of `callId` and `roomId`.
+ * @property {string} [callId]
+ * @property {{ intRoomId: number } | { strRoomId: string }} [roomId]
+ * @property {CallMediaType} [callMediaType] Of a room that this begins; 1 when left out.
+ *
+ * @typedef {{ callId: string, roomId: RoomId, members: Member[] }} Entered
+ *
  * @typedef {object} CurrentCall
  * @property {string | null} callId Null until the server has named it.
  * @property {RoomId | null} roomId
