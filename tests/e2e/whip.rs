@@ -164,6 +164,29 @@ async fn ffmpeg_publishes_a_viewer_decodes_it_and_everyone_hears_of_both() {
 }
 
 #[tokio::test]
+async fn a_viewer_of_one_user_sees_that_user_and_nobody_in_their_place() {
+    let site = Site::new(&[]);
+    let server = site.serve().await;
+    let (mut watcher, call) = watch(&server, &site, "stage").await;
+    let _ffmpeg = Ffmpeg::publish(&server, "stage", &site.ticket("studio"));
+    watcher.expect_all(&call, &["onUserJoin studio"]).await;
+    let page = Browser::visit(Make::Chromium, &server.page(), "onlooker").await;
+    page.run(&format!("(() => {{ {PAGE_CLIENT} }})()")).await;
+    page.begin("viewing", &format!("whip.view('stage?user=camera', {:?}, '')", site.ticket("wall"))).await;
+    page.wait_for("a connection", "whip.route(viewing)").await;
+    // Packets of padding, by which the bandwidth is probed, are none of a picture.
+    for (kind, counter) in [("audio", "packetsReceived"), ("video", "framesReceived")] {
+        assert_eq!(page.run(&format!("witness.total({kind:?}, {counter:?})")).await, json!(0), "{kind}");
+    }
+    page.begin("publishing", &format!("whip.publish('stage', {:?}, '')", site.ticket("camera"))).await;
+    page.expect_video().await;
+    page.wait_for("the page's own picture", "whip.codecs(viewing).then((codecs) => codecs === 'audio/opus video/VP8')")
+        .await;
+    page.begin("other", &format!("whip.view('stage?user=studio', {:?}, '')", site.ticket("screen"))).await;
+    page.wait_for("ffmpeg's picture", "whip.codecs(other).then((codecs) => codecs === 'audio/opus video/H264')").await;
+}
+
+#[tokio::test]
 async fn media_goes_by_tcp_by_ipv6_and_through_a_restart_of_ice() {
     let site = Site::new(&[]).set("media.address=[\"127.0.0.1\", \"::1\"]");
     let server = site.serve().await;

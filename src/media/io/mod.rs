@@ -116,7 +116,7 @@ impl Plane {
             };
             handles.push(Handle { commands, bell, addresses, thread: worker.spawn(index)? });
         }
-        let streams = port.serve(entrances, settings.max_peers * shards)?;
+        let streams = port.serve(entrances, settings.max_peers.saturating_mul(shards))?;
         Ok(Self { shards: handles, placement, stream_addresses, streams })
     }
 

@@ -139,7 +139,7 @@ impl Port {
         let serve = async move {
             let listener = TcpListener::from_std(listener).expect("a bound listener that does not block");
             tokio::select! {
-                () = accept(&listener, &hall, peers * CONNECTIONS_A_PEER) => {}
+                () = accept(&listener, &hall, peers.saturating_mul(CONNECTIONS_A_PEER)) => {}
                 _ = stopped => {}
             }
         };

@@ -53,6 +53,8 @@ struct State {
     /// How often ICE was restarted; names the ICE session.
     restarts: u64,
     choice: Option<Choice>,
+    /// It has ended, be it before its client was told of it.
+    over: bool,
 }
 
 /// The client's offer, kept for restarts of ICE.
@@ -115,6 +117,9 @@ impl Draft {
     pub fn keep(mut self) -> Arc<Resource> {
         let resource = self.0.take().expect("it is taken by `keep` only");
         resource.floor.resources.insert(resource.id, resource.clone());
+        if resource.state().over {
+            resource.floor.resources.remove(&resource.id);
+        }
         resource
     }
 }
@@ -190,6 +195,7 @@ impl Resource {
 
     async fn end(&self) {
         let Floor { door, resources } = &*self.floor;
+        self.state().over = true;
         if resources.remove(&self.id).is_some() {
             tracing::debug!(session = %self.id, "a WHIP or WHEP resource ends");
         }
