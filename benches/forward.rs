@@ -2,7 +2,11 @@
 //! floor: the same packets encrypted and sent with the same system calls, and nothing else. Both in one run, so that their ratio means
 //! something on any machine.
 //!
-//! `cargo bench --bench forward [-- receivers…] [--seconds N] [--no-feedback] [--pattern burst|even]`
+//! `cargo bench --bench forward [-- receivers…] [--room members] [--seconds N] [--no-feedback] [--pattern burst|even]`: the cost of a packet,
+//! from one to many, or in a room where everyone sends.
+//! `… -- --idle peers` what peers cost that do nothing; `… -- --memory` what a receiver takes; `… -- --delay receivers` what forwarding adds, at a
+//! load that leaves half of a core: the receivers but one only empty their sockets; `… -- --spread receivers` the same call on one shard and on
+//! two.
 
 #![expect(clippy::disallowed_methods, reason = "a load generator keeps its pace by sleeping")]
 
@@ -16,7 +20,7 @@ use callisto::media::command::Permissions;
 use callisto::media::io::bind::Addresses;
 use callisto::media::io::udp::Socket;
 use callisto::media::io::{Plane, Ports};
-use callisto::media::{Command, Report, Settings};
+use callisto::media::{Command, Report, Settings, ShardSnapshot, Spread};
 use str0m::change::SdpAnswer;
 use str0m::media::{Direction, MediaKind};
 use str0m::net::{Protocol, Receive, Transmit};
@@ -43,11 +47,54 @@ enum Pattern {
 }
 
 struct Options {
-    receivers: Vec<usize>,
+    calls: Vec<Shape>,
+    other: Option<Other>,
     patterns: Vec<Pattern>,
     seconds: u64,
     /// Receivers send transport-wide feedback, as browsers do.
     feedback: bool,
+}
+
+/// Who sends to whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// One to so many.
+    Fan(usize),
+    /// Everyone to everyone else.
+    Room(usize),
+}
+
+/// What can be measured besides the cost of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Other {
+    Idle(usize),
+    Memory,
+    Delay(usize),
+    Spread(usize),
+}
+
+impl Shape {
+    fn publishers(self) -> usize {
+        match self {
+            Shape::Fan(_) => 1,
+            Shape::Room(members) => members,
+        }
+    }
+
+    /// Of each publisher.
+    fn receivers(self) -> usize {
+        match self {
+            Shape::Fan(receivers) => receivers,
+            Shape::Room(members) => members - 1,
+        }
+    }
+
+    fn name(self) -> String {
+        match self {
+            Shape::Fan(receivers) => format!("1 to {receivers}"),
+            Shape::Room(members) => format!("room of {members}"),
+        }
+    }
 }
 
 /// What one run measured.
@@ -62,67 +109,79 @@ struct Measured {
 
 fn main() {
     let options = Options::read();
+    match options.other {
+        Some(Other::Idle(peers)) => return idle(peers, &options),
+        Some(Other::Memory) => return memory(&options),
+        Some(Other::Delay(receivers)) => return delay(receivers, &options),
+        Some(Other::Spread(receivers)) => return spread(receivers, &options),
+        None => {}
+    }
     let feedback = if options.feedback { "with" } else { "without" };
     println!(
         "1 publisher, {PACKETS_A_FRAME} packets a frame of {PAYLOAD} B, {:.0} frames/s, receivers {feedback} transport feedback",
         1.0 / FRAME.as_secs_f64()
     );
     println!(
-        "{:>9} {:>7} {:>9} {:>9} {:>9} {:>6} {:>9} {:>9} {:>9} {:>8}",
-        "receivers",
-        "pattern",
-        "packets/s",
-        "µs/packet",
-        "floor µs",
-        "ratio",
-        "p50 ms",
-        "p99 ms",
-        "pkts/call",
-        "in/turn"
+        "{:>11} {:>7} {:>9} {:>9} {:>9} {:>6} {:>9} {:>9} {:>9} {:>8}",
+        "call", "pattern", "packets/s", "µs/packet", "floor µs", "ratio", "p50 ms", "p99 ms", "pkts/call", "in/turn"
     );
     for pattern in &options.patterns {
-        for receivers in &options.receivers {
-            let shard = forward(*receivers, *pattern, &options);
-            let floor = floor(*receivers, *pattern, options.seconds);
-            print_row(*receivers, *pattern, &shard, &floor, options.seconds);
+        for call in &options.calls {
+            let shard = forward(*call, *pattern, &options);
+            let floor = floor(*call, *pattern, options.seconds);
+            print_row(*call, *pattern, &shard, &floor, options.seconds);
         }
     }
 }
 
 impl Options {
     fn read() -> Self {
-        let mut options =
-            Self { receivers: vec![], patterns: vec![Pattern::Burst, Pattern::Even], seconds: 5, feedback: true };
+        let mut options = Self {
+            calls: vec![],
+            other: None,
+            patterns: vec![Pattern::Burst, Pattern::Even],
+            seconds: 5,
+            feedback: true,
+        };
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--bench" => {}
                 "--no-feedback" => options.feedback = false,
-                "--seconds" => options.seconds = arguments.next().and_then(|n| n.parse().ok()).expect("--seconds N"),
+                "--seconds" => options.seconds = number(&mut arguments) as u64,
+                "--room" => options.calls.push(Shape::Room(number(&mut arguments))),
+                "--idle" => options.other = Some(Other::Idle(number(&mut arguments))),
+                "--memory" => options.other = Some(Other::Memory),
+                "--delay" => options.other = Some(Other::Delay(number(&mut arguments))),
+                "--spread" => options.other = Some(Other::Spread(number(&mut arguments))),
                 "--pattern" => match arguments.next().as_deref() {
                     Some("burst") => options.patterns = vec![Pattern::Burst],
                     Some("even") => options.patterns = vec![Pattern::Even],
                     _ => panic!("--pattern burst|even"),
                 },
-                count => options.receivers.push(count.parse().expect("a number of receivers")),
+                count => options.calls.push(Shape::Fan(count.parse().expect("a number of receivers"))),
             }
         }
-        if options.receivers.is_empty() {
-            options.receivers = vec![10, 50, 200];
+        if options.calls.is_empty() {
+            options.calls = vec![Shape::Fan(10), Shape::Fan(50), Shape::Fan(200), Shape::Room(10)];
         }
         options
     }
 }
 
-fn print_row(receivers: usize, pattern: Pattern, shard: &Measured, floor: &Measured, seconds: u64) {
+fn number(arguments: &mut impl Iterator<Item = String>) -> usize {
+    arguments.next().and_then(|n| n.parse().ok()).expect("a number after the option")
+}
+
+fn print_row(call: Shape, pattern: Pattern, shard: &Measured, floor: &Measured, seconds: u64) {
     let cost = |measured: &Measured| measured.cpu.as_secs_f64() * 1e6 / measured.packets.max(1) as f64;
     let at = |share: f64| {
         let index = (shard.delays.len() as f64 * share) as usize;
         shard.delays.get(index.min(shard.delays.len().saturating_sub(1))).map_or(0.0, |d| d.as_secs_f64() * 1e3)
     };
     println!(
-        "{:>9} {:>7} {:>9} {:>9.2} {:>9.2} {:>6.2} {:>9.2} {:>9.2} {:>9.1} {:>8.1}",
-        receivers,
+        "{:>11} {:>7} {:>9} {:>9.2} {:>9.2} {:>6.2} {:>9.2} {:>9.2} {:>9.1} {:>8.1}",
+        call.name(),
         format!("{pattern:?}").to_lowercase(),
         shard.packets / seconds,
         cost(shard),
@@ -135,6 +194,14 @@ fn print_row(receivers: usize, pattern: Pattern, shard: &Measured, floor: &Measu
     );
 }
 
+/// What a client offers: whether it sends a picture, and what it has slots for.
+#[derive(Debug, Clone, Copy, Default)]
+struct Lines {
+    sends: bool,
+    audio: usize,
+    video: usize,
+}
+
 /// A str0m client on its own socket.
 struct Client {
     rtc: Rtc,
@@ -144,7 +211,9 @@ struct Client {
     connected: bool,
     received: u64,
     delays: Vec<Duration>,
+    /// What it sends on, and how much it has sent.
     mid: Option<str0m::media::Mid>,
+    number: u64,
 }
 
 impl Client {
@@ -158,19 +227,31 @@ impl Client {
         if feedback {
             map.set(3, Extension::TransportSequenceNumber);
         }
-        let mut rtc =
-            Rtc::builder().set_rtp_mode(true).clear_codecs().enable_vp8(true).set_extension_map(map).build(now);
+        let mut rtc = Rtc::builder()
+            .set_rtp_mode(true)
+            .clear_codecs()
+            .enable_opus(true, false)
+            .enable_vp8(true)
+            .set_extension_map(map)
+            .build(now);
         rtc.add_local_candidate(Candidate::host(address, "udp").expect("a candidate"));
-        Self { rtc, socket, address, deadline: now, connected: false, received: 0, delays: vec![], mid: None }
+        let (connected, received, delays, mid, number) = (false, 0, vec![], None, 0);
+        Self { rtc, socket, address, deadline: now, connected, received, delays, mid, number }
     }
 
-    fn join(&mut self, plane: &Plane, reports: &mut Receiver<Report>, id: u64, direction: Direction) {
+    fn join(&mut self, plane: &Plane, reports: &mut Receiver<Report>, id: u64, lines: Lines) {
         let mut api = self.rtc.sdp_api();
-        let mid = api.add_media(MediaKind::Video, direction, None, None, None);
+        if lines.sends {
+            self.mid = Some(api.add_media(MediaKind::Video, Direction::SendOnly, None, None, None));
+        }
+        for (kind, count) in [(MediaKind::Audio, lines.audio), (MediaKind::Video, lines.video)] {
+            for _ in 0..count {
+                api.add_media(kind, Direction::RecvOnly, None, None, None);
+            }
+        }
         let (offer, pending) = api.apply().expect("an offer");
-        self.mid = Some(mid);
-        let name: Mid = mid.to_string().parse().expect("a mid");
-        let sources = if direction == Direction::SendOnly { vec![(name, Source::Camera)] } else { vec![] };
+        let name = |mid: str0m::media::Mid| mid.to_string().parse::<Mid>().expect("a mid");
+        let sources = self.mid.map(|mid| (name(mid), Source::Camera)).into_iter().collect();
         let (peer, sdp) = (PeerId(id), offer.to_sdp_string());
         plane
             .send(Command::Offer { room: ROOM, peer, request: id, sdp, sources, may_receive: Permissions::ALL })
@@ -226,8 +307,10 @@ impl Client {
         }
     }
 
-    fn write(&mut self, number: u64, epoch: Instant) {
+    fn write(&mut self, epoch: Instant) {
         let now = Instant::now();
+        let number = self.number;
+        self.number += 1;
         let frame = number / PACKETS_A_FRAME as u64;
         let index = number % PACKETS_A_FRAME as u64;
         let [high, low] = (frame as u16 & 0x7fff).to_be_bytes();
@@ -270,57 +353,112 @@ fn tell(plane: &Plane, report: &Report) {
     }
 }
 
-fn forward(receivers: usize, pattern: Pattern, options: &Options) -> Measured {
-    let (sender, mut reports) = channel(4096);
-    let plane = Plane::start(Settings::default(), Ports::default(), 1, sender).expect("a media plane");
-    let clock = ThreadClock::find("media-0");
-    let epoch = Instant::now();
-    let mut publisher = Client::new(true);
-    publisher.join(&plane, &mut reports, 1, Direction::SendOnly);
-    let mut clients: Vec<Client> = (0..receivers).map(|_| Client::new(options.feedback)).collect();
-    for (index, client) in clients.iter_mut().enumerate() {
-        client.join(&plane, &mut reports, 2 + index as u64, Direction::RecvOnly);
+/// A media plane with everyone of a call connected.
+struct Stage {
+    plane: Plane,
+    reports: Receiver<Report>,
+    clocks: Vec<ThreadClock>,
+    clients: Vec<Client>,
+    paces: Vec<Pace>,
+    epoch: Instant,
+}
+
+impl Stage {
+    fn open(call: Shape, pattern: Pattern, feedback: bool, settings: Settings, shards: usize) -> Self {
+        let (sends, receives) = (Lines { sends: true, ..Lines::default() }, Lines { video: 1, ..Lines::default() });
+        let lines = match call {
+            Shape::Fan(receivers) => std::iter::once(sends).chain(std::iter::repeat_n(receives, receivers)).collect(),
+            Shape::Room(members) => vec![Lines { sends: true, audio: 0, video: members - 1 }; members],
+        };
+        let mut stage = Self::with(&lines, feedback, settings, shards);
+        let publishers = call.publishers();
+        stage.paces =
+            (0..publishers).map(|index| Pace::new(pattern, FRAME * index as u32 / publishers as u32)).collect();
+        stage
     }
-    let mut pace = Pace::new(pattern);
-    let serve = |publisher: &mut Client, clients: &mut [Client], reports: &mut Receiver<Report>| {
-        publisher.serve(epoch);
-        clients.iter_mut().for_each(|client| client.serve(epoch));
-        while let Ok(report) = reports.try_recv() {
-            tell(&plane, &report);
+
+    fn with(lines: &[Lines], feedback: bool, settings: Settings, shards: usize) -> Self {
+        let (sender, mut reports) = channel(4096);
+        let plane = Plane::start(settings, Ports::default(), shards, sender).expect("a media plane");
+        let clocks = (0..shards).map(|shard| ThreadClock::find(&format!("media-{shard}"))).collect();
+        let epoch = Instant::now();
+        let mut clients: Vec<Client> = Vec::new();
+        for (index, lines) in lines.iter().enumerate() {
+            let mut client = Client::new(feedback || lines.sends);
+            client.join(&plane, &mut reports, 1 + index as u64, *lines);
+            clients.push(client);
         }
-    };
-    while !(publisher.connected && clients.iter().all(|client| client.connected)) {
-        serve(&mut publisher, &mut clients, &mut reports);
-        std::thread::yield_now();
+        let mut stage = Self { plane, reports, clocks, clients, paces: Vec::new(), epoch };
+        while !stage.clients.iter().all(|client| client.connected) {
+            stage.serve();
+            std::thread::yield_now();
+        }
+        stage
     }
-    let mut number = 0;
-    let mut run = |span: Duration, publisher: &mut Client, clients: &mut [Client], reports: &mut Receiver<Report>| {
+
+    fn serve(&mut self) {
+        self.clients.iter_mut().for_each(|client| client.serve(self.epoch));
+        self.tell_all();
+    }
+
+    fn tell_all(&mut self) {
+        while let Ok(report) = self.reports.try_recv() {
+            tell(&self.plane, &report);
+        }
+    }
+
+    fn publish(&mut self) {
+        for (client, pace) in self.clients.iter_mut().zip(&mut self.paces) {
+            let due = pace.due();
+            (0..due).for_each(|_| client.write(self.epoch));
+            if due > 0 {
+                client.flush(self.epoch);
+            }
+        }
+    }
+
+    fn until_next(&self) -> Duration {
+        let next = self.paces.iter().map(Pace::until_next).min().unwrap_or_default();
+        next.min(Duration::from_micros(500))
+    }
+
+    fn run(&mut self, span: Duration) {
         let end = Instant::now() + span;
         while Instant::now() < end {
-            for _ in 0..pace.due() {
-                publisher.write(number, epoch);
-                number += 1;
-            }
-            publisher.flush(epoch);
-            serve(publisher, clients, reports);
-            std::thread::sleep(pace.until_next().min(Duration::from_micros(500)));
+            self.publish();
+            self.serve();
+            std::thread::sleep(self.until_next());
         }
-    };
-    run(WARM_UP, &mut publisher, &mut clients, &mut reports);
-    clients.iter_mut().for_each(|client| client.delays.clear());
-    let before = snapshot(&plane, &mut reports, &mut publisher, &mut clients, epoch);
-    let began = clock.read();
-    run(Duration::from_secs(options.seconds), &mut publisher, &mut clients, &mut reports);
-    let after = snapshot(&plane, &mut reports, &mut publisher, &mut clients, epoch);
-    let spent = clock.read() - began;
-    let mut delays: Vec<Duration> = clients.iter_mut().flat_map(|client| client.delays.drain(..)).collect();
+    }
+
+    fn cpu(&self) -> Duration {
+        self.clocks.iter().map(ThreadClock::read).sum()
+    }
+}
+
+fn forward(call: Shape, pattern: Pattern, options: &Options) -> Measured {
+    let mut stage = Stage::open(call, pattern, options.feedback, Settings::default(), 1);
+    measure(&mut stage, call, options.seconds)
+}
+
+fn measure(stage: &mut Stage, call: Shape, seconds: u64) -> Measured {
+    stage.run(WARM_UP);
+    stage.clients.iter_mut().for_each(|client| client.delays.clear());
+    let before = snapshot(stage);
+    let began = stage.cpu();
+    stage.run(Duration::from_secs(seconds));
+    let after = snapshot(stage);
+    let cpu = stage.cpu() - began;
+    let mut delays: Vec<Duration> = stage.clients.iter_mut().flat_map(|client| client.delays.drain(..)).collect();
     delays.sort_unstable();
-    let lost = (after.rtp_in - before.rtp_in) * receivers as u64 - (after.rtp_forwarded - before.rtp_forwarded);
-    assert!(lost < 100, "{lost} packets were not forwarded: {:?}", after.drops);
-    plane.stop();
+    let packets = after.rtp_forwarded - before.rtp_forwarded;
+    let meant = (after.rtp_in - before.rtp_in) * call.receivers() as u64;
+    if packets * 1000 < meant * 999 {
+        println!("only {packets} of {meant} packets were forwarded: {:?}", after.drops);
+    }
     Measured {
-        packets: after.rtp_forwarded - before.rtp_forwarded,
-        cpu: spent,
+        packets,
+        cpu,
         delays,
         turns: after.turns - before.turns,
         calls: after.send_calls - before.send_calls,
@@ -328,23 +466,117 @@ fn forward(receivers: usize, pattern: Pattern, options: &Options) -> Measured {
     }
 }
 
-/// The shard's counters, in a pause of the publisher so that nothing is under way.
-fn snapshot(
-    plane: &Plane,
-    reports: &mut Receiver<Report>,
-    publisher: &mut Client,
-    clients: &mut [Client],
-    epoch: Instant,
-) -> callisto::media::ShardSnapshot {
-    while reports.try_recv().is_ok_and(|report| {
-        tell(plane, &report);
-        true
-    }) {}
+/// Peers with one audio and one video slot each, in pairs, of which nobody sends.
+fn idle(peers: usize, options: &Options) {
+    let lines = vec![Lines { sends: false, audio: 1, video: 1 }; peers];
+    let mut stage = Stage::with(&lines, options.feedback, Settings::default(), 1);
+    stage.run(WARM_UP);
+    let began = stage.cpu();
+    stage.run(Duration::from_secs(options.seconds));
+    let spent = (stage.cpu() - began).as_secs_f64() * 1e6;
+    println!("{peers} idle peers: {:.1} µs/s each", spent / (peers as u64 * options.seconds) as f64);
+    stage.plane.stop();
+}
+
+/// Heap of the shard for each receiver, while a publisher sends 10 packets a frame and the receivers' retransmission caches are full.
+fn memory(options: &Options) {
+    for (audio, video, receivers) in [(1, 1, 100), (10, 10, 20)] {
+        let publisher = Lines { sends: true, ..Lines::default() };
+        let mut stage = Stage::with(&[publisher], options.feedback, Settings::default(), 1);
+        let alone = heap::of_shards();
+        for index in 0..receivers {
+            let mut client = Client::new(options.feedback);
+            client.join(&stage.plane, &mut stage.reports, 100 + index, Lines { sends: false, audio, video });
+            stage.clients.push(client);
+        }
+        while !stage.clients.iter().all(|client| client.connected) {
+            stage.serve();
+            std::thread::yield_now();
+        }
+        stage.paces = vec![Pace::new(Pattern::Burst, Duration::ZERO)];
+        stage.run(WARM_UP);
+        let mut sizes = Vec::new();
+        for _ in 0..options.seconds.max(3) {
+            stage.run(Duration::from_secs(1));
+            sizes.push((heap::of_shards() - alone) / 1024 / receivers as isize);
+        }
+        println!(
+            "{audio} audio and {video} video slots, one of them filled: KiB a receiver, second by second: {sizes:?}"
+        );
+        stage.plane.stop();
+    }
+}
+
+/// Delay that forwarding adds, from the publisher's write to a receiver's read. The other receivers only empty their sockets, so that their
+/// decrypting takes no time from the shard.
+fn delay(receivers: usize, options: &Options) {
+    for pattern in &options.patterns {
+        let mut stage = Stage::open(Shape::Fan(receivers), *pattern, false, Settings::default(), 1);
+        let mut mute = stage.clients.split_off(2);
+        let run = |stage: &mut Stage, mute: &mut [Client], span: Duration| {
+            let end = Instant::now() + span;
+            let mut buffer = [0; 2000];
+            while Instant::now() < end {
+                stage.publish();
+                stage.serve();
+                for client in mute.iter_mut() {
+                    while client.socket.recv_from(&mut buffer).is_ok() {
+                        stage.clients[1].serve(stage.epoch);
+                    }
+                }
+                std::thread::sleep(stage.until_next().min(Duration::from_micros(50)));
+            }
+        };
+        run(&mut stage, &mut mute, WARM_UP);
+        stage.clients[1].delays.clear();
+        let began = stage.cpu();
+        run(&mut stage, &mut mute, Duration::from_secs(options.seconds));
+        let busy = (stage.cpu() - began).as_secs_f64() / options.seconds as f64;
+        let mut delays = std::mem::take(&mut stage.clients[1].delays);
+        delays.sort_unstable();
+        let at = |share: f64| delays[(delays.len() as f64 * share) as usize].as_secs_f64() * 1e3;
+        println!(
+            "1 to {receivers}, {pattern:?}: p50 {:.2} ms, p99 {:.2} ms, the shard busy for {:.0} % of a core",
+            at(0.5),
+            at(0.99),
+            busy * 100.0
+        );
+        stage.plane.stop();
+    }
+}
+
+/// What a packet costs when its call is on one shard, and when it is on two.
+fn spread(receivers: usize, options: &Options) {
+    for shards in [1, 2] {
+        let members = if shards == 1 { usize::MAX } else { receivers / 2 + 1 };
+        let spread = Spread { members, ..Spread::default() };
+        let settings = Settings { spread, ..Settings::default() };
+        let call = Shape::Fan(receivers);
+        let mut stage = Stage::open(call, Pattern::Burst, false, settings, shards);
+        stage.run(WARM_UP);
+        let before: Vec<Duration> = stage.clocks.iter().map(ThreadClock::read).collect();
+        let heard: u64 = stage.clients.iter().map(|client| client.received).sum();
+        stage.run(Duration::from_secs(options.seconds));
+        let packets = stage.clients.iter().map(|client| client.received).sum::<u64>() - heard;
+        let spent = stage.clocks.iter().zip(before).map(|(clock, before)| (clock.read() - before).as_secs_f64() * 1e6);
+        let spent: Vec<f64> = spent.collect();
+        let total = spent.iter().sum::<f64>() / packets as f64;
+        let most = spent.iter().copied().fold(0.0, f64::max) / packets as f64;
+        println!(
+            "1 to {receivers} on {shards} shards: {total:.2} µs a packet in all, {most:.2} on the busiest: {:.0} packets/s fill it",
+            1e6 / most
+        );
+        stage.plane.stop();
+    }
+}
+
+/// The shard's counters, in a pause of the publishers so that nothing is under way.
+fn snapshot(stage: &mut Stage) -> ShardSnapshot {
+    stage.tell_all();
     loop {
-        publisher.serve(epoch);
-        clients.iter_mut().for_each(|client| client.serve(epoch));
-        while let Ok(report) = reports.try_recv() {
-            tell(plane, &report);
+        stage.clients.iter_mut().for_each(|client| client.serve(stage.epoch));
+        while let Ok(report) = stage.reports.try_recv() {
+            tell(&stage.plane, &report);
             if let Report::Snapshot(snapshot) = report {
                 return *snapshot;
             }
@@ -354,14 +586,16 @@ fn snapshot(
 }
 
 /// The same packets in the same rhythm: encrypted for each receiver, and sent.
-fn floor(receivers: usize, pattern: Pattern, seconds: u64) -> Measured {
-    let sinks: Vec<UdpSocket> = (0..receivers).map(|_| UdpSocket::bind("127.0.0.1:0").expect("a port")).collect();
+fn floor(call: Shape, pattern: Pattern, seconds: u64) -> Measured {
+    let publishers = call.publishers();
+    let sinks: Vec<UdpSocket> =
+        (0..call.receivers()).map(|_| UdpSocket::bind("127.0.0.1:0").expect("a port")).collect();
     sinks.iter().for_each(|sink| sink.set_nonblocking(true).expect("a socket option"));
     let addresses: Vec<SocketAddr> = sinks.iter().map(|sink| sink.local_addr().expect("an address")).collect();
     let done = Arc::new(AtomicBool::new(false));
     let stop = done.clone();
     let thread = std::thread::spawn(move || {
-        let measured = encrypt_and_send(&addresses, pattern, seconds);
+        let measured = encrypt_and_send(&addresses, Pace::new(pattern, Duration::ZERO).of(publishers), seconds);
         stop.store(true, Ordering::Release);
         measured
     });
@@ -375,7 +609,7 @@ fn floor(receivers: usize, pattern: Pattern, seconds: u64) -> Measured {
     thread.join().expect("the floor")
 }
 
-fn encrypt_and_send(addresses: &[SocketAddr], pattern: Pattern, seconds: u64) -> Measured {
+fn encrypt_and_send(addresses: &[SocketAddr], mut pace: Pace, seconds: u64) -> Measured {
     let provider = str0m::crypto::from_feature_flags();
     let factory = provider.srtp_provider.aead_aes_128_gcm();
     let mut ciphers: Vec<_> = (0..addresses.len()).map(|n| factory.create_cipher([n as u8; 16], true)).collect();
@@ -384,7 +618,6 @@ fn encrypt_and_send(addresses: &[SocketAddr], pattern: Pattern, seconds: u64) ->
     let source = socket.candidates()[0];
     let payload = vec![7; PAYLOAD];
     let mut datagrams = Vec::new();
-    let mut pace = Pace::new(pattern);
     let mut measured =
         Measured { packets: 0, cpu: Duration::ZERO, delays: vec![], turns: 0, calls: 0, datagrams_in: 0 };
     let mut run = |span: Duration, measured: &mut Measured| {
@@ -419,28 +652,34 @@ fn encrypt_and_send(addresses: &[SocketAddr], pattern: Pattern, seconds: u64) ->
 
 /// When packets are due.
 struct Pace {
-    pattern: Pattern,
+    step: Duration,
+    packets: usize,
     next: Instant,
 }
 
 impl Pace {
-    fn new(pattern: Pattern) -> Self {
-        Self { pattern, next: Instant::now() }
-    }
-
-    fn due(&mut self) -> usize {
-        let (step, packets) = match self.pattern {
+    fn new(pattern: Pattern, offset: Duration) -> Self {
+        let (step, packets) = match pattern {
             Pattern::Burst => (FRAME, PACKETS_A_FRAME),
             Pattern::Even => (FRAME / PACKETS_A_FRAME as u32, 1),
         };
+        Self { step, packets, next: Instant::now() + offset }
+    }
+
+    /// That of so many publishers, one after the other.
+    fn of(self, publishers: usize) -> Self {
+        Self { step: self.step / publishers as u32, ..self }
+    }
+
+    fn due(&mut self) -> usize {
         let now = Instant::now();
         // Whoever fell behind does not catch up in one burst.
-        self.next = self.next.max(now.checked_sub(step).unwrap_or(now));
+        self.next = self.next.max(now.checked_sub(self.step).unwrap_or(now));
         if self.next > now {
             return 0;
         }
-        self.next += step;
-        packets
+        self.next += self.step;
+        self.packets
     }
 
     fn until_next(&self) -> Duration {
@@ -483,4 +722,72 @@ fn own_cpu() -> Duration {
     // SAFETY: the clock exists on Linux, and `time` outlives the call.
     unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// The heap of the shards' threads, counted where it is asked for.
+mod heap {
+    use std::alloc::{GlobalAlloc, Layout, System};
+    use std::cell::Cell;
+    use std::sync::atomic::{AtomicIsize, Ordering};
+
+    static BYTES: AtomicIsize = AtomicIsize::new(0);
+
+    thread_local! {
+        /// How often the thread's name was looked at in vain, or that it is a shard's.
+        static SEEN: Cell<u8> = const { Cell::new(0) };
+    }
+
+    const SHARD: u8 = u8::MAX;
+    /// A thread has its name before it asks for memory so often.
+    const LOOKS: u8 = 100;
+
+    /// Bytes that the shards' threads have asked for and not given back.
+    pub fn of_shards() -> isize {
+        BYTES.load(Ordering::Relaxed)
+    }
+
+    struct Counting;
+
+    #[global_allocator]
+    static ALLOCATOR: Counting = Counting;
+
+    // SAFETY: everything is handed to the system's allocator as it came.
+    unsafe impl GlobalAlloc for Counting {
+        unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+            count(layout.size() as isize);
+            // SAFETY: the caller's promise is passed on.
+            unsafe { System.alloc(layout) }
+        }
+
+        unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+            count(-(layout.size() as isize));
+            // SAFETY: the caller's promise is passed on.
+            unsafe { System.dealloc(pointer, layout) }
+        }
+
+        unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+            count(size as isize - layout.size() as isize);
+            // SAFETY: the caller's promise is passed on.
+            unsafe { System.realloc(pointer, layout, size) }
+        }
+    }
+
+    fn count(bytes: isize) {
+        if is_shard() {
+            BYTES.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    fn is_shard() -> bool {
+        SEEN.try_with(|seen| {
+            if seen.get() < LOOKS {
+                let mut name = [0u8; 16];
+                // SAFETY: the kernel writes 16 bytes at most.
+                unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };
+                seen.set(if name.starts_with(b"media-") { SHARD } else { seen.get() + 1 });
+            }
+            seen.get() == SHARD
+        })
+        .unwrap_or(false)
+    }
 }
