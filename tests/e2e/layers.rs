@@ -1,4 +1,4 @@
-//! Simulcast of a real browser: the viewer sees the height it asks for, of simulcast.
+//! Simulcast and scalable video of a real browser: the viewer sees the height it asks for, in every codec.
 
 use serde_json::{Value, json};
 
@@ -16,15 +16,20 @@ fn simulcast() -> Value {
     ])
 }
 
+fn scalable(mode: &str) -> Value {
+    json!([{"scalabilityMode": mode, "maxBitrate": 700_000}])
+}
+
 /// The heights that the viewer asked for and what it was shown, one after the other.
 #[tokio::test]
-async fn a_viewer_sees_the_height_it_asks_for_of_simulcast() {
+async fn a_viewer_sees_the_height_it_asks_for_in_every_codec() {
     let backend = Backend::start().await;
     let site = Site::new(&[&backend]);
     let server = site.serve().await;
     let browser = Browser::open(&server.page(), "watcher").await;
     let tickets = json!({"pat": site.ticket("pat"), "vic": site.ticket("vic")});
-    let cases = [("VP8", simulcast()), ("H264", simulcast())];
+    let cases =
+        [("VP8", simulcast()), ("H264", simulcast()), ("VP9", scalable("L3T3_KEY")), ("AV1", scalable("L3T3_KEY"))];
     for (index, (codec, encodings)) in cases.into_iter().enumerate() {
         let heights = json!([576, 144, 288]);
         let options = json!({
