@@ -6,7 +6,7 @@
 //!
 //! | row | modules | what it is |
 //! |---|---|---|
-//! | top | `node`, `main` | builds every part and joins them |
+//! | top | `node`, `main`; [`load`] | builds every part and joins them; the load generator, a client of any server |
 //! | doors | [`signal`], [`api`], [`web`] | speak to control's handle only |
 //! | meeting place | [`control`] | one task, one closed enum of inputs: the only place where the cores meet |
 //! | cores | [`call`], [`media`], [`ledger`], [`webhook`] | never name each other |
@@ -42,6 +42,7 @@ pub mod config;
 pub mod control;
 pub mod event;
 pub mod ledger;
+pub mod load;
 pub mod media;
 pub mod metrics;
 pub mod node;

@@ -10,6 +10,8 @@ use callisto::base::{Timestamp, UserId};
 use callisto::config::{self, Config};
 use callisto::control::io::{Clock, entropy};
 use callisto::event::RoomId;
+use callisto::load::args::LoadArgs;
+use callisto::load::io::{Phase, Progress, Target};
 use callisto::ticket::{ConsoleKey, MapKey, Privileges, Ticket, TicketKey};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
@@ -32,6 +34,16 @@ enum Command {
     Ticket(TicketArgs),
     /// Print a link that opens the running server's console once, within ten minutes
     Console(Options),
+    /// Load a server with publishers and receivers, and report what came of it
+    Load(Box<LoadCommand>),
+}
+
+#[derive(Args)]
+struct LoadCommand {
+    #[command(flatten)]
+    load: LoadArgs,
+    #[command(flatten)]
+    options: Options,
 }
 
 #[derive(Args)]
@@ -83,6 +95,7 @@ fn main() -> ExitCode {
         Some(Command::Serve(options)) => serve(&options),
         Some(Command::Ticket(args)) => ticket(&args),
         Some(Command::Console(options)) => console(&options),
+        Some(Command::Load(command)) => load_server(&command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -125,6 +138,58 @@ fn console(options: &Options) -> anyhow::Result<()> {
     let key = ConsoleKey::new(&config::io::secrets(&config)?.api_key.0);
     println!("{}", callisto::node::console_address(config.http.admin, &key.link(Clock::start().now(), entropy())));
     Ok(())
+}
+
+fn load_server(command: &LoadCommand) -> anyhow::Result<()> {
+    start_log(&command.options)?;
+    let config = load(&command.options)?;
+    let args = &command.load;
+    let mut address = config.http.public;
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv6() { [0, 0, 0, 0, 0, 0, 0, 1].into() } else { [127, 0, 0, 1].into() });
+    }
+    // A server of another kind has no use for our tickets, and no data folder is made for it.
+    let secret = if args.token.is_some() { String::new() } else { config::io::secrets(&config)?.app_secret.0 };
+    let target = Target {
+        door: args.door(format!("ws://{address}/v1/ws").parse()?, config.app.id),
+        tickets: TicketKey::new(config.app.id, &secret, config.app.clock_skew),
+        pid: args.pid,
+        remote: args.remote,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let report = runtime.block_on(async {
+        let (stop, stopped) = tokio::sync::mpsc::channel(1);
+        tokio::spawn(async move {
+            if tokio::signal::ctrl_c().await.is_ok() {
+                // Whoever is not there to hear it has ended already.
+                let _ = stop.send(()).await;
+            }
+            std::future::pending::<()>().await;
+        });
+        callisto::load::io::run(args.plan(), target, stopped, show_progress).await
+    })?;
+    if std::io::stderr().is_terminal() {
+        eprint!("\r\x1b[K");
+    }
+    println!("{}", if args.json { serde_json::to_string_pretty(&report)? } else { report.to_string() });
+    Ok(())
+}
+
+/// A line that is written again and again; nothing where it would fill a file.
+fn show_progress(news: Progress) {
+    const WIDTH: usize = 20;
+    if !std::io::stderr().is_terminal() {
+        return;
+    }
+    let Progress { phase, joined, clients, received, lost, p95 } = news;
+    let (name, share) = match phase {
+        Phase::Joining => ("joining", joined as f64 / clients.max(1) as f64),
+        Phase::Measuring(over) => ("measuring", over),
+    };
+    let done = ((share * WIDTH as f64) as usize).min(WIDTH);
+    let bar = format!("{}{}", "#".repeat(done), "·".repeat(WIDTH - done));
+    let p95 = p95.map_or("–".into(), |p95| format!("{:.1} ms", p95.as_secs_f64() * 1000.0));
+    eprint!("\r\x1b[K{name} [{bar}] {joined}/{clients} in, {received} received, {lost} lost, p95 {p95}");
 }
 
 fn map_key(args: &TicketArgs, config: &Config, room: &str, expires_at: Timestamp) -> anyhow::Result<MapKey> {

@@ -23,6 +23,8 @@ pub mod floor;
 pub mod flow;
 mod gaps;
 mod grade;
+#[cfg(test)]
+mod hostile;
 mod intake;
 pub mod io;
 pub mod keyframe;
@@ -61,7 +63,7 @@ pub mod switch;
 pub mod telemetry;
 pub mod thin;
 pub mod timers;
-mod ufrag;
+pub mod ufrag;
 #[cfg(test)]
 mod viewer;
 

@@ -54,6 +54,7 @@ impl Plan {
             return Err(OfferError::Invalid(format!("it is longer than {MAX_SDP_LEN} bytes")));
         }
         let lines = read_lines(offer, max_lines)?;
+        check_payload_types(offer)?;
         check_sources(&lines, sources)?;
         let reports_transport =
             lines.iter().any(|line| line.direction == Direction::RecvOnly && line.transport_feedback);
@@ -189,6 +190,30 @@ fn read_lines(offer: &str, max_lines: usize) -> Result<Vec<Line>, OfferError> {
     Ok(lines)
 }
 
+/// Each m-line names a payload type once (RFC 8866, 5.14): the library takes that for granted.
+fn check_payload_types(offer: &str) -> Result<(), OfferError> {
+    let mut mapped: Vec<&str> = Vec::new();
+    for line in offer.lines() {
+        if let Some(media) = line.strip_prefix("m=") {
+            mapped.clear();
+            let mut types: Vec<&str> = media.split_whitespace().skip(3).collect();
+            let count = types.len();
+            types.sort_unstable();
+            types.dedup();
+            if types.len() != count {
+                return Err(OfferError::Invalid("an m-line names one payload type twice".into()));
+            }
+        } else if let Some(map) = line.strip_prefix("a=rtpmap:") {
+            let Some(number) = map.split_whitespace().next() else { continue };
+            if mapped.contains(&number) {
+                return Err(OfferError::Invalid(format!("the payload type {number} is mapped twice")));
+            }
+            mapped.push(number);
+        }
+    }
+    Ok(())
+}
+
 fn check_sources(lines: &[Line], sources: &[(Mid, Source)]) -> Result<(), OfferError> {
     let refuse = |reason: String| Err(OfferError::Sources(reason));
     for (index, (mid, source)) in sources.iter().enumerate() {
@@ -212,6 +237,25 @@ fn check_sources(lines: &[Line], sources: &[(Mid, Source)]) -> Result<(), OfferE
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_payload_type_that_is_named_twice_is_refused_with_a_reason() {
+        let offer = |types: &str, maps: &[&str]| {
+            let maps: String = maps.iter().map(|map| format!("a=rtpmap:{map}\r\n")).collect();
+            format!("v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF {types}\r\na=mid:0\r\na=recvonly\r\n{maps}")
+        };
+        let table = [
+            (offer("96 97", &["96 VP8/90000", "97 rtx/90000"]), None),
+            (offer("96 96", &["96 VP8/90000"]), Some("twice")),
+            (offer("96", &["96 VP8/90000", "96 H264/90000"]), Some("96 is mapped twice")),
+            (offer("96", &["96 VP8/90000"]).repeat(2).replacen("a=mid:0", "a=mid:1", 1), None),
+        ];
+        for (offer, reason) in table {
+            let refused = Plan::of(&offer, &[], 8).err().map(|error| error.to_string());
+            assert_eq!(refused.is_some(), reason.is_some(), "{offer}");
+            assert!(reason.is_none_or(|reason| refused.unwrap().contains(reason)));
+        }
+    }
 
     fn mid(text: &str) -> Mid {
         text.parse().unwrap()

@@ -17,7 +17,7 @@ pub mod outbox;
 pub mod record;
 pub mod replay;
 pub mod reply;
-mod retry_after;
+pub mod retry_after;
 pub mod schedule;
 pub mod sign;
 #[cfg(test)]

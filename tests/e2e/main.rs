@@ -15,6 +15,7 @@ mod firefox;
 mod full;
 mod groups;
 mod layers;
+mod load;
 mod lost;
 mod network;
 mod operator;

@@ -155,7 +155,8 @@ impl Site {
         self.folder.path()
     }
 
-    fn command(&self, name: &str) -> Command {
+    /// One of the program's commands, with this folder's configuration.
+    pub fn command(&self, name: &str) -> Command {
         let mut command = self.program();
         command.arg(name).arg("--config").arg(self.folder.path().join("callisto.toml"));
         command.arg("--data").arg(self.folder.path().join("data"));

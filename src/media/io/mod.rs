@@ -1,6 +1,6 @@
 //! The media plane's shell: sockets, threads, and the handle that control holds.
 
-mod batch;
+pub mod batch;
 pub mod bind;
 pub mod interface;
 mod link;
