@@ -4,6 +4,7 @@
 use toml::{Table, Value};
 
 use super::Config;
+use super::place::line_of;
 
 /// The documentation and the defaults at once.
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
@@ -16,6 +17,8 @@ pub struct Layer {
     /// As an error names it: a file, a variable, an option.
     pub origin: String,
     values: Table,
+    /// A file's, to say in which line a mistake is.
+    text: Option<String>,
 }
 
 /// A configuration that cannot be used.
@@ -30,7 +33,14 @@ impl Layer {
     /// A file's text.
     pub fn from_toml(origin: &str, text: &str) -> Result<Self, Invalid> {
         let values = text.parse::<Table>().map_err(|error| invalid(origin, error.to_string().trim_end()))?;
-        Ok(Self { origin: origin.to_owned(), values })
+        Ok(Self { origin: origin.to_owned(), values, text: Some(text.to_owned()) })
+    }
+
+    fn invalid(&self, Mistake { path, problem }: Mistake) -> Invalid {
+        match self.text.as_deref().and_then(|text| line_of(text, &path)) {
+            Some(line) => invalid(&self.origin, format!("line {line}: {problem}")),
+            None => invalid(&self.origin, problem),
+        }
     }
 
     /// One key, dotted, with its value as text.
@@ -44,7 +54,7 @@ impl Layer {
         for part in path.iter().rev().take(path.len() - 1) {
             value = Value::Table(Table::from_iter([((*part).to_owned(), value)]));
         }
-        Ok(Self { origin: origin.to_owned(), values: Table::from_iter([(path[0].to_owned(), value)]) })
+        Ok(Self { origin: origin.to_owned(), values: Table::from_iter([(path[0].to_owned(), value)]), text: None })
     }
 
     /// An option `key=value`.
@@ -91,23 +101,27 @@ pub fn merge(layers: &[Layer]) -> Result<Config, Invalid> {
     for layer in layers {
         overlay(&mut merged, layer.values.clone());
         // Each layer is checked when it comes on top: what is wrong then is its own fault.
-        check(&merged, &layer.origin)?;
+        check(&merged).map_err(|mistake| layer.invalid(mistake))?;
     }
-    check(&merged, "the defaults")
+    check(&merged).map_err(|Mistake { problem, .. }| invalid("the defaults", problem))
 }
 
-fn check(merged: &Table, origin: &str) -> Result<Config, Invalid> {
+/// What is wrong in a merged configuration, and with which key.
+struct Mistake {
+    path: String,
+    problem: String,
+}
+
+fn check(merged: &Table) -> Result<Config, Mistake> {
     let config: Config = serde_path_to_error::deserialize(merged.clone()).map_err(|error| {
-        let path = error.path().to_string();
-        let problem = error.inner().message();
-        match path.as_str() {
-            "." => invalid(origin, problem),
-            path => invalid(origin, format!("{path}: {problem}")),
-        }
+        let (path, problem) = (error.path().to_string(), error.inner().message().to_owned());
+        let problem = if path == "." { problem } else { format!("{path}: {problem}") };
+        Mistake { path, problem }
     })?;
     let quality = &config.quality;
     if !(quality.excellent > quality.good && quality.good > quality.poor && quality.poor > quality.bad) {
-        return Err(invalid(origin, "quality: excellent > good > poor > bad is expected"));
+        let problem = "quality: excellent > good > poor > bad is expected".to_owned();
+        return Err(Mistake { path: "quality".to_owned(), problem });
     }
     Ok(config)
 }
@@ -217,6 +231,15 @@ mod tests {
         assert!(Layer::from_option("http.public").is_err() && Layer::from_option(".=1").is_err());
         for secret in ["app.secret:hidden", "webhooks.endpoints=[{secret = \"hidden\""] {
             assert!(!set(&[secret]).unwrap_err().to_string().contains("hidden"));
+        }
+        for (text, said) in [
+            ("[http]\n\npubic = 1", "f.toml: line 3: http.pubic: unknown field `pubic`"),
+            ("nothing = 1", "f.toml: line 1: nothing: unknown field `nothing`"),
+            ("# c\n[calls]\nmax_members = 1\n", "f.toml: line 3: calls.max_members: "),
+            ("[quality]\ngood = 95.0", "f.toml: line 1: quality: excellent > good"),
+        ] {
+            let error = merge(&[Layer::from_toml("f.toml", text).unwrap()]).unwrap_err().to_string();
+            assert!(error.starts_with(said), "{error}");
         }
         let error = Layer::from_toml("f.toml", "a = ").unwrap_err();
         assert!(error.problem.contains("line 1"), "{error}");

@@ -3,6 +3,7 @@
 mod ice;
 pub mod io;
 pub mod layer;
+mod place;
 mod text;
 
 use std::collections::BTreeSet;

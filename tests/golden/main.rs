@@ -2,6 +2,9 @@
 //! `CALLISTO_BLESS=1 cargo test --test golden` takes what there is as right.
 
 mod api;
+mod defaults;
+mod messages;
+mod requests;
 
 use std::fs;
 use std::path::Path;
