@@ -11,14 +11,13 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
-use axum::Router;
 use bytes::Bytes;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use self::io::tls::{self, PeerAddress, TlsListener};
-use self::io::{Asked, Doors, Keeper, Reload, Service, Signals, Webhooks};
+use self::io::tls::TlsListener;
+use self::io::{Asked, Doors, Keeper, Reload, Service, Signals, Webhooks, descriptors, listener};
 use crate::api::io::health::Readiness;
 use crate::base::{CallId, EventId, SessionId};
 use crate::call::{Call, Limits};
@@ -40,6 +39,8 @@ use crate::webhook::io::{Deliverer, DelivererHandle};
 
 /// Reports of all shards on their way to control. Shards never wait: what does not fit is kept by them, newest value first.
 const REPORT_QUEUE: usize = 4096;
+/// Connections of operators, their monitoring and the backend at a time.
+const ADMIN_CONNECTIONS: usize = 256;
 
 /// Runs the server until it is told to stop.
 ///
@@ -434,23 +435,6 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("{address} cannot be bound"))
 }
 
-fn serve(listener: TcpListener, routes: Router) -> tokio::task::JoinHandle<()> {
-    let service = routes.into_make_service_with_connect_info::<SocketAddr>();
-    tokio::spawn(async move { log_end(axum::serve(listener, service).await) })
-}
-
-fn serve_tls(listener: TlsListener, routes: Router) -> tokio::task::JoinHandle<()> {
-    let routes = routes.layer(axum::middleware::map_request(tls::say_address));
-    let service = routes.into_make_service_with_connect_info::<PeerAddress>();
-    tokio::spawn(async move { log_end(axum::serve(listener, service).await) })
-}
-
-fn log_end(result: std::io::Result<()>) {
-    if let Err(error) = result {
-        tracing::error!(%error, "a listener failed");
-    }
-}
-
 /// Says where it listens, and serves there.
 fn open(
     public: TcpListener,
@@ -460,11 +444,12 @@ fn open(
 ) -> anyhow::Result<Vec<tokio::task::JoinHandle<()>>> {
     let tls = &doors.reload.config.http.tls;
     announce(&public, &admin, plane, doors)?;
+    let (routes, most) = (doors.public(), descriptors::for_clients());
     let public = match tls.is_on() {
-        true => serve_tls(TlsListener::new(public, tls)?, doors.public()),
-        false => serve(public, doors.public()),
+        true => listener::serve(TlsListener::new(public, tls)?, routes, most),
+        false => listener::serve(public, routes, most),
     };
-    Ok(vec![public, serve(admin, doors.admin())])
+    Ok(vec![public, listener::serve(admin, doors.admin(), ADMIN_CONNECTIONS)])
 }
 
 /// One line for programs on stdout, then some for people.

@@ -1,5 +1,6 @@
 //! The clients' door: JSON-RPC 2.0 over WebSocket. `PROTOCOL.md` beside this file is the page that clients are written from.
 
+pub mod attempts;
 pub mod fragment;
 pub mod ice;
 pub mod io;

@@ -8,7 +8,7 @@ use crate::base::Timestamp;
 const BURST: u32 = 100;
 /// Requests a second in the long run; no client that serves a person comes near.
 const PER_SECOND: u32 = 50;
-/// Refusals in a row after which the connection is closed.
+/// Refusals without a rest, after which the connection is closed.
 pub const MOST_REFUSALS: u32 = 500;
 
 /// A connection's allowance.
@@ -39,9 +39,12 @@ impl Allowance {
         self.filled = now;
         let gained = elapsed.as_millis() as u64 * u64::from(PER_SECOND);
         self.level = (self.level + gained).min(u64::from(BURST) * 1000);
+        if self.level >= u64::from(BURST) * 500 {
+            // Half full: the client has listened for a while.
+            self.refused = 0;
+        }
         if self.level >= 1000 {
             self.level -= 1000;
-            self.refused = 0;
             return Verdict::Take;
         }
         self.refused += 1;
@@ -62,9 +65,21 @@ mod tests {
         }
         assert_eq!(allowance.ask(at(0)), Verdict::Refuse);
         assert_eq!(allowance.ask(at(20)), Verdict::Take, "20 ms fill one request");
-        for _ in 0..MOST_REFUSALS {
+        for _ in 1..MOST_REFUSALS {
             assert_eq!(allowance.ask(at(20)), Verdict::Refuse);
         }
-        assert_eq!(allowance.ask(at(20)), Verdict::Close);
+        assert_eq!(allowance.ask(at(40)), Verdict::Take, "what trickles through in a flood is no rest");
+        assert_eq!(allowance.ask(at(40)), Verdict::Close);
+    }
+
+    #[test]
+    fn a_client_that_rests_is_forgiven() {
+        let at = Timestamp::from_millis;
+        let mut allowance = Allowance::new(at(0));
+        for second in [0, 2] {
+            for _ in 0..BURST + MOST_REFUSALS {
+                assert_ne!(allowance.ask(at(second * 1000)), Verdict::Close);
+            }
+        }
     }
 }

@@ -26,6 +26,8 @@ mod retention;
 mod rpc;
 mod server;
 mod snippets;
+mod sockets;
+mod tickets;
 mod tls;
 mod verifiers;
 mod webhooks;

@@ -148,6 +148,23 @@ impl Client {
         self.sink.send(Message::text(text)).await.expect("the connection is open");
     }
 
+    /// Any text frame, to a server that may have closed the connection.
+    pub async fn try_send(&mut self, text: String) -> bool {
+        self.sink.send(Message::text(text)).await.is_ok()
+    }
+
+    /// Everything that comes until the connection is closed, and its code.
+    pub async fn drain(&mut self) -> (Vec<Value>, Option<u16>) {
+        let mut messages = Vec::new();
+        loop {
+            match self.next().await {
+                Incoming::Message(message) if message.get("method").is_some() => {}
+                Incoming::Message(message) => messages.push(message),
+                Incoming::Closed(code) => return (messages, code),
+            }
+        }
+    }
+
     /// The reply with this id; null is what a frame without a readable one gets.
     pub async fn reply(&mut self, id: Value) -> Value {
         loop {

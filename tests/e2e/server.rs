@@ -126,13 +126,17 @@ impl Site {
 
     /// A UserSig, made by the program's own command.
     pub fn ticket(&self, user: &str) -> String {
-        self.ticket_for(user, 86_400)
+        self.ticket_with(user, &[])
     }
 
     /// One that is good for so many seconds.
     pub fn ticket_for(&self, user: &str, seconds: u32) -> String {
-        let mut command = self.command("ticket");
-        let output = command.args([user, "--expire", &seconds.to_string()]).output().expect("the program runs");
+        self.ticket_with(user, &["--expire", &seconds.to_string()])
+    }
+
+    /// A UserSig or PrivateMapKey with these options of that command.
+    pub fn ticket_with(&self, user: &str, options: &[&str]) -> String {
+        let output = self.command("ticket").arg(user).args(options).output().expect("the program runs");
         assert!(output.status.success(), "ticket {user}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("a ticket is ASCII").trim().to_owned()
     }
@@ -210,6 +214,14 @@ impl Server {
             udp: address(&said["udp"][0]),
         };
         server
+    }
+
+    /// Bytes of memory that it holds.
+    pub fn memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("the process lives");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux says it");
+        let kilobytes: u64 = line.split_whitespace().next().and_then(|kb| kb.parse().ok()).expect("a number");
+        kilobytes * 1024
     }
 
     /// The page's address.

@@ -140,7 +140,9 @@ fn the_other_messages_of_the_protocol_are_as_kept() {
         begun: true,
         members: vec![member("alice", CallRole::Caller)],
     };
-    let logged_in = protocol::log_in_result(SessionId::from_u128(1), "token", &[], &[brief]);
+    let welcome =
+        protocol::Welcome { session: SessionId::from_u128(1), resume_token: "token", resumed: true, ice_servers: &[] };
+    let logged_in = protocol::log_in_result(welcome, &[brief]);
     let mut texts: Vec<String> = messages.iter().filter_map(protocol::write).collect();
     assert_eq!(texts.len(), messages.len());
     texts.push(protocol::result(&RequestId(1.into()), &logged_in));

@@ -1,6 +1,6 @@
 //! What the two listeners serve, joined from the doors.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -54,6 +54,7 @@ impl Doors<'_> {
             origins: Origins { allowed: http.allowed_origins.clone() },
             ice_servers: IceServers(ice.servers.clone()),
             metrics: self.metrics.clone(),
+            attempts: Mutex::default(),
             webhooks: self.webhooks.client.clone(),
         });
         let pages = web::Pages { try_page: http.try_page, sdk_app_id: app.id, sign: signer(tickets, self.clock) };

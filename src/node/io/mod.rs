@@ -1,6 +1,8 @@
 //! The node's own dealings with the outside: the listeners' routes, signals, the service manager, what is done to the record in the background.
 
+pub mod descriptors;
 mod doors;
+pub mod listener;
 mod reload;
 mod retention;
 mod service;

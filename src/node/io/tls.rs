@@ -6,9 +6,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use anyhow::Context;
-use axum::extract::Request;
-use axum::extract::connect_info::{ConnectInfo, Connected};
-use axum::serve::{IncomingStream, Listener};
+use axum::serve::Listener;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
@@ -48,10 +46,6 @@ pub struct TlsListener {
     local: SocketAddr,
     tasks: [JoinHandle<()>; 2],
 }
-
-/// The other end of a connection.
-#[derive(Debug, Clone, Copy)]
-pub struct PeerAddress(SocketAddr);
 
 impl TlsListener {
     /// # Errors
@@ -97,20 +91,6 @@ impl Listener for TlsListener {
     fn local_addr(&self) -> std::io::Result<SocketAddr> {
         Ok(self.local)
     }
-}
-
-impl Connected<IncomingStream<'_, TlsListener>> for PeerAddress {
-    fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
-        Self(*stream.remote_addr())
-    }
-}
-
-/// Says the address where routes look for it, whatever the listener.
-pub async fn say_address(mut request: Request) -> Request {
-    if let Some(ConnectInfo(PeerAddress(address))) = request.extensions().get::<ConnectInfo<PeerAddress>>().copied() {
-        request.extensions_mut().insert(ConnectInfo(address));
-    }
-    request
 }
 
 async fn accept(

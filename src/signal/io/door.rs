@@ -1,6 +1,7 @@
 //! What every client's door has of the server: control, the registry of sessions, and who may come in.
 
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::http::{HeaderMap, header};
 
@@ -9,6 +10,7 @@ use super::registry::Registry;
 use crate::control::Grant;
 use crate::control::io::{Clock, Handle};
 use crate::metrics::Metrics;
+use crate::signal::attempts::Attempts;
 use crate::signal::ice::IceServers;
 use crate::signal::origin::Origins;
 use crate::ticket::{MapKey, Privileges};
@@ -23,6 +25,8 @@ pub struct Door {
     pub origins: Origins,
     pub ice_servers: IceServers,
     pub metrics: Metrics,
+    /// Failed log-ins by address.
+    pub attempts: Mutex<Attempts>,
     /// Vets the addresses of calls' own webhooks.
     pub webhooks: Client,
 }
@@ -33,6 +37,12 @@ impl Door {
         let Some(origin) = headers.get(header::ORIGIN) else { return true };
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         origin.to_str().is_ok_and(|origin| self.origins.allows(origin, host))
+    }
+
+    /// Notes a failed log-in; false: the address has had too many, and is not heard out.
+    pub fn failed(&self, address: IpAddr) -> bool {
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        attempts.fail(address, self.clock.now())
     }
 }
 

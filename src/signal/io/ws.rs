@@ -1,11 +1,12 @@
 //! One client's WebSocket: frames in, requests to control; control's messages out.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
 use axum::extract::ws::{CloseFrame, Message as WsMessage, WebSocket, WebSocketUpgrade};
+use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -25,6 +26,8 @@ use crate::ticket::Ticket;
 
 /// Time a client has for its log-in.
 const LOG_IN_WITHIN: Duration = Duration::from_secs(10);
+/// What one read of a socket may bring, in bytes. An idle socket holds on to it, so it is an ordinary message and no offer.
+const READ_BUFFER: usize = 4096;
 /// How often a silent client is asked whether it is there: two unanswered questions are an answer.
 const PING_EVERY: Duration = Duration::from_secs(4);
 /// A client unheard for so long is gone.
@@ -36,20 +39,27 @@ pub fn router(door: Arc<Door>) -> Router {
     Router::new().route("/v1/ws", get(upgrade)).with_state(door)
 }
 
-async fn upgrade(State(door): State<Arc<Door>>, headers: HeaderMap, upgrade: WebSocketUpgrade) -> Response {
+async fn upgrade(
+    State(door): State<Arc<Door>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Response {
     if !door.allows_origin(&headers) {
         return (StatusCode::FORBIDDEN, "this origin is not in http.allowed_origins\n").into_response();
     }
     upgrade
         .max_message_size(MAX_FRAME)
         .max_frame_size(MAX_FRAME)
-        .on_upgrade(move |socket| async move { Connection::new(door).serve(socket).await })
+        .read_buffer_size(READ_BUFFER)
+        .on_upgrade(move |socket| async move { Connection::new(door, peer.ip()).serve(socket).await })
 }
 
 /// One socket's state.
 struct Connection {
     door: Arc<Door>,
     id: ConnectionId,
+    address: IpAddr,
     allowance: Allowance,
     session: Option<(SessionId, UserId)>,
     /// The door's own answers to the frame just read.
@@ -69,11 +79,11 @@ impl From<Stopped> for Over {
 }
 
 impl Connection {
-    fn new(door: Arc<Door>) -> Self {
+    fn new(door: Arc<Door>, address: IpAddr) -> Self {
         let (outgoing, frames) = mpsc::channel(SOCKET_QUEUE);
         let id = door.registry.next_connection();
         let allowance = Allowance::new(door.clock.now());
-        Self { door, id, allowance, session: None, answers: Vec::new(), outgoing: Some(outgoing), frames }
+        Self { door, id, address, allowance, session: None, answers: Vec::new(), outgoing: Some(outgoing), frames }
     }
 
     async fn serve(mut self, mut socket: WebSocket) {
@@ -197,7 +207,13 @@ impl Connection {
             Ok(ticket) => ticket,
             Err(refusal) => {
                 tracing::debug!(code = refusal.code.number(), "log-in refused");
-                self.refuse(&request, &refusal);
+                if self.door.failed(self.address) {
+                    self.refuse(&request, &refusal);
+                } else {
+                    let why = "too many failed log-ins from this address";
+                    self.refuse(&request, &Refusal::new(ErrorCode::TooManyRequests, why));
+                    self.close(1008, why);
+                }
                 return Ok(());
             }
         };
