@@ -8,6 +8,7 @@ pub mod event;
 pub mod io;
 pub mod order;
 pub mod page;
+pub mod past;
 pub mod problem;
 pub mod user;
 pub mod webhook;

@@ -233,6 +233,10 @@ async fn the_backend_places_mutes_kicks_bans_and_dismisses() {
     alice.expect_all(&call, &["onCallEnd"]).await;
     assert_eq!(fail(caller.request(Method::DELETE, &location)).await, (404, "noSuchCall".to_owned()));
 
+    let ended = caller.get(&location).await;
+    assert_eq!((&ended["state"], &ended["end"]["data"]["reason"]), (&json!("ended"), &json!("dismissed")));
+    assert_eq!(ended["end"]["seq"], ended["seq"]);
+
     let page = caller.get(&format!("{location}/events?limit=3")).await;
     assert_eq!((names(&page).len(), &page["next"]), (3, &json!("3")));
     let rest = caller.get(&format!("{location}/events?after=3")).await;

@@ -259,3 +259,21 @@ test("destroy hangs up, ends the call for the app and logs out", async () => {
   await world.pass(60_000);
   assert.equal(world.sockets.length, 1);
 });
+
+test("a call that the backend placed is the user's own: it begins, and hangs up without naming it", async () => {
+  const world = new World();
+  await world.init();
+  const placed = { callId: CALL, roomId: { intRoomId: 7, strRoomId: "" }, calleeIdList: ["bob"], groupId: "", callMediaType: 0, userData: "x" };
+  let told;
+  world.kit.on("onCallPlaced", (event) => (told = event));
+  world.tell("onCallPlaced", placed);
+  assert.deepEqual(told, placed);
+  assert.equal(world.opened.length, 0, "nothing is opened while it rings at the other end");
+  await assert.rejects(world.kit.call(BOB_VIDEO), { name: "refusedInThisState" });
+  world.tell("onUserJoin", { callId: CALL, userId: "bob" });
+  world.tell("onCallBegin", { callId: CALL, roomId: placed.roomId, callMediaType: 0, callRole: 1 });
+  await settle();
+  assert.ok(world.opened.length > 0, "its microphone opens when it begins");
+  await world.kit.hangup();
+  assert.ok(world.asked("hangup").some(({ callId }) => callId === CALL));
+});

@@ -10,13 +10,15 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::{Body, Path, Query};
-use super::{Api, Replied};
-use crate::api::call::{CallFilter, Detail, Overview};
+use super::{Api, Replied, read};
+use crate::api::call::{CallFilter, Overview};
 use crate::api::order::{Kick, Mute, NewCall, Placed};
 use crate::api::page::Page;
+use crate::api::past::{Call, Ended};
 use crate::api::problem::{Code, Problem};
 use crate::base::{CallId, UserId};
-use crate::control::{Answer, Operation, Order};
+use crate::control::io::Unanswered;
+use crate::control::{Answer, Denial, Operation, Order};
 
 pub const TAG: &str = "calls";
 
@@ -62,16 +64,31 @@ async fn place_call(State(api): State<Arc<Api>>, Body(call): Body<NewCall>) -> R
     }
 }
 
-/// Read a call that is going on
+/// Read a call
 ///
-/// With its members, their media and their network.
+/// One that goes on with its members, their media and their network; one that has ended with what the record keeps of it.
 #[utoipa::path(get, path = "/v1/calls/{callId}", tag = TAG, params(("callId" = String, Path)),
-    responses((status = 200, description = "The call.", body = Detail)))]
-async fn read_call(State(api): State<Arc<Api>>, Path(call): Path<CallId>) -> Replied<Detail> {
-    match api.control.ask(Operation::ReadCall { call }).await? {
-        Answer::Call(call) => Ok(Json((*call).into())),
-        other => unreachable!("a call is answered with a call, not {other:?}"),
+    responses((status = 200, description = "The call.", body = Call)))]
+async fn read_call(State(api): State<Arc<Api>>, Path(call): Path<CallId>) -> Replied<Call> {
+    match api.control.ask(Operation::ReadCall { call }).await {
+        Ok(Answer::Call(call)) => Ok(Json(Call::Running(Box::new((*call).into())))),
+        Err(Unanswered::Denied(denial @ Denial::NoSuchCall)) => match ended(&api, call).await? {
+            Some(ended) => Ok(Json(Call::Ended(ended))),
+            None => Err(denial.into()),
+        },
+        Err(error) => Err(error.into()),
+        Ok(other) => unreachable!("a call is answered with a call, not {other:?}"),
     }
+}
+
+/// What the record has of a call that has ended.
+async fn ended(api: &Api, call: CallId) -> Result<Option<Ended>, Problem> {
+    read(api, move |ledger| {
+        let Some(row) = ledger.call(call)? else { return Ok(None) };
+        let last = ledger.facts(call, row.last_seq.saturating_sub(1), 1)?;
+        Ok(last.first().and_then(|last| Ended::new(call, &row, last)))
+    })
+    .await
 }
 
 /// End a call for everyone
