@@ -155,7 +155,7 @@ mod tests {
         let config = merge(&[]).unwrap();
         assert_eq!(config.app.id, 1_400_000_001);
         assert_eq!(config.calls.ring_timeout, Duration::from_secs(30));
-        assert_eq!(config.ledger.max_size, 10 << 30);
+        assert_eq!(config.ledger.max_size, 2 << 30);
         assert_eq!(set(&["ledger.max_size=5 MiB"]).unwrap().ledger.max_size, 5 << 20);
         assert!(config.media.address.is_empty() && config.webhooks.endpoints.is_empty());
     }
