@@ -16,9 +16,17 @@ use callisto::ticket::{ConsoleKey, MapKey, Privileges, Ticket, TicketKey};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
+/// What the options do not say.
+const HELP: &str = "\
+Every key of the configuration, with its default: config/default.toml. Each is also an environment variable: http.public is
+CALLISTO_HTTP__PUBLIC. Later wins: defaults, file, environment, options.
+Signals: SIGTERM and Ctrl-C take no new calls and wait for open ones (drain.timeout), a second one stops at once; SIGHUP reads
+webhooks and keys anew.
+Logs go to stderr; the first line on stdout is JSON with the addresses that were bound.";
+
 /// A self-hosted call server: voice and video calls in any browser, every fact of them told to your backend by signed webhooks.
 #[derive(Parser)]
-#[command(version, about, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+#[command(version, about, args_conflicts_with_subcommands = true, disable_help_subcommand = true, after_help = HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,

@@ -459,6 +459,7 @@ fn announce(public: &TcpListener, admin: &TcpListener, plane: &Plane, doors: &Do
     let tcp = plane.tcp_addresses().first().map(ToString::to_string);
     let listening = json!({"public": public.to_string(), "admin": admin.to_string(), "udp": udp, "tcp": tcp});
     println!("{}", json!({ "listening": listening }));
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), %public, %admin, "serving");
     let scheme = if doors.reload.config.http.tls.is_on() { "https" } else { "http" };
     println!("Try a call in two tabs:  {scheme}://{}/", reachable(public));
     println!("Console, for 10 minutes: {}", console_address(admin, &doors.console_link()));
