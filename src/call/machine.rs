@@ -404,9 +404,13 @@ impl Call {
             seat.link = Link::Up;
             return;
         }
+        let held_by = seat.session;
         let is_member = self.party(&member.user).is_some_and(Party::is_in);
         if is_member {
             self.tell_end(&member.user, now);
+        } else {
+            let old = Member { user: member.user.clone(), session: held_by };
+            self.tell(Recipient::Device(old), Event::CallCancelled { caller_id: self.caller.clone() });
         }
         *self.seat_mut(&member.user).expect("looked up above") = Seat::new(member.session);
         if is_member {

@@ -135,6 +135,19 @@ fn a_second_log_in_may_take_over_the_call_that_its_user_waits_in_or_cancel_it() 
 }
 
 #[test]
+fn the_lost_device_of_a_waiting_caller_hears_that_another_has_the_call() {
+    let mut story = Story::with_sessions(&["alice", "alice", "bob"], 2);
+    let call = story.calls("alice", &["bob"], "");
+    story.drops("alice");
+    let second = story.nth_device("alice", 1);
+    story.request_of(&second, join(&story)).unwrap();
+    assert_eq!(story.events("alice"), ["onCallCancelled alice"]);
+    assert!(story.events("alice#2").is_empty());
+    story.asks("bob", Request::Accept { call }).unwrap();
+    assert_eq!(story.events("alice#2"), ["onUserJoin bob", "onCallBegin Caller"]);
+}
+
+#[test]
 fn a_waiting_callers_second_log_in_that_does_nothing_cancels_after_the_resume_timeout() {
     let mut story = Story::of(&["alice", "bob"]);
     story.calls("alice", &["bob"], "");

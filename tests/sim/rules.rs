@@ -84,6 +84,12 @@ impl Rules {
                     self.hearings.retain(|(of, _), _| of != session);
                     self.told_by_list.extend(calls.iter().map(|brief| (*session, brief.call)));
                 }
+                // A device that takes the seat of a waiting caller has the call again.
+                Message::Reply { result: Ok(Reply::Entered { call, .. }), .. } => {
+                    if self.hearings.get(&(*session, *call)).is_some_and(|hearing| hearing.over.is_some()) {
+                        self.hearings.remove(&(*session, *call));
+                    }
+                }
                 Message::Close { .. } => drop(self.unreachable.insert(*session)),
                 _ => {}
             }
@@ -208,6 +214,8 @@ impl Hearing {
                 assert!(Some(*total_time) <= age, "longer than the call");
                 self.over = Some(event.kind());
             }
+            // Every device of a waiting caller hears that the call is given up, one that had it before, too.
+            Event::CallCancelled { caller_id } if Some(caller_id) == own && self.over == Some(event.kind()) => {}
             Event::CallCancelled { .. } => {
                 assert!(!self.begun || self.over.is_some(), "cancelled after it began");
                 assert_eq!(self.over.filter(|_| !self.begun), None, "over twice for one session");
