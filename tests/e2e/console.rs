@@ -149,7 +149,7 @@ async fn an_operator_sees_a_failing_endpoint_and_replays_what_was_given_up() {
     operator
         .see("[data-testid=webhook-row]", "it.textContent.includes('picky') && it.textContent.includes('waiting')")
         .await;
-    operator.click("[data-testid=webhook-row]").await;
+    operator.click("[data-testid=webhook-row][data-url$=picky]").await;
     operator.see("[data-testid=last-reply]", "it.textContent.includes('500')").await;
     // What a receiver writes is text, whatever it looks like.
     operator

@@ -89,13 +89,15 @@ class App extends Component {
   }
 
   async #readCall(id) {
-    const call = await this.api.get(path`/v1/calls/${id}`).catch((failure) => {
+    const answer = await this.api.get(path`/v1/calls/${id}`).catch((failure) => {
       if (failure.status === 404) return null;
       throw failure;
     });
     const known = this.state.call?.events ?? [];
     const last = known.at(-1)?.seq ?? 0;
-    const news = call && call.seq <= last ? [] : await this.#readEvents(id, last);
+    const news = answer && answer.seq <= last ? [] : await this.#readEvents(id, last);
+    // Of a call that has ended the record knows the events.
+    const call = answer?.state === "ended" ? null : answer;
     if (this.state.route.id === id) this.setState({ call: { call, gone: call === null, events: [...known, ...news].slice(-EVENTS_KEPT) } });
   }
 

@@ -25,7 +25,7 @@ function State({ hook }) {
 
 function row(hook, chosen) {
   return li({ key: hook.id },
-    a({ href: path`#/webhooks/${hook.id}`, class: "row", "aria-current": chosen ? "true" : undefined, "data-testid": "webhook-row" },
+    a({ href: path`#/webhooks/${hook.id}`, class: "row", "aria-current": chosen ? "true" : undefined, "data-testid": "webhook-row", "data-url": hook.url },
       span({ class: "grow" }, span({ class: "who" }, hook.id), span({ class: "faint" }, hook.url)),
       span({ class: "faint num" }, hook.pendingEvents > 0 ? `${short(hook.pendingEvents)} waiting` : ""),
       State({ hook })));
