@@ -49,6 +49,11 @@ const CONSENT: Duration = Duration::from_secs(30);
 /// A STUN binding success response (RFC 8489, 5), which answers a check that proved its integrity.
 const STUN_BINDING_SUCCESS: [u8; 2] = [0x01, 0x01];
 
+/// A connection to which nothing was written for so long is idle …
+const IDLE_AFTER: Duration = Duration::from_secs(2);
+/// … and its timers are served so often: the pacer asks for 40 ms whether there is something to pace or not. Longer makes reports late.
+const IDLE_TICK: Duration = Duration::from_millis(250);
+
 /// What all peers of a shard are made with.
 #[derive(Debug, Clone)]
 pub struct Identity {
@@ -154,6 +159,12 @@ pub struct Peer {
     shard: usize,
     known: Vec<(Ssrc, StreamName)>,
     resends: ResendLimit,
+    /// Its packets go through the pacer.
+    paced: bool,
+    connected: bool,
+    written_at: Instant,
+    /// A probe has something to look for: its timing matters though nothing is written.
+    looks: bool,
 }
 
 /// Whether a stream waits for the pacer.
@@ -183,6 +194,10 @@ impl Peer {
             shard: identity.shard,
             known: Vec::new(),
             resends: ResendLimit::new(now),
+            paced: estimate.is_some(),
+            connected: false,
+            written_at: now,
+            looks: false,
         }
     }
 
@@ -285,6 +300,7 @@ impl Peer {
     /// Probes for so many bits per second; [`Peer::run_to`] sets that going. Nothing is padded for it beyond the little that the library always
     /// does: a picture that is worth less than it may cost is no reason to fill the link.
     pub fn look_for(&mut self, bitrate: u64) {
+        self.looks = true;
         self.rtc.bwe().set_bitrate(Bitrate::ZERO, Bitrate::bps(bitrate));
     }
 
@@ -304,6 +320,7 @@ impl Peer {
 
     /// Queues a packet; [`Peer::run_to`] sends it.
     pub fn write(&mut self, ssrc: Ssrc, packet: RtpWrite) {
+        self.written_at = self.clock;
         if let Some(stream) = self.rtc.direct_api().stream_tx(&ssrc) {
             stream.write_rtp(packet);
         }
@@ -330,14 +347,21 @@ impl Peer {
         loop {
             match self.rtc.poll_output().map_err(|error| ended(&error))? {
                 Output::Transmit(transmit) => {
+                    let released = self.paced && is_rtp(&transmit.contents) && timeouts < MAX_TIMEOUTS_A_DRAIN;
                     if self.may_send(&transmit.contents) {
                         drain.datagrams.push(transmit);
+                    }
+                    if released {
+                        // The pacer releases the next packet when time is let pass; asking it first whether it wants that is a round for nothing.
+                        timeouts += 1;
+                        self.rtc.handle_input(Input::Timeout(self.clock)).map_err(|error| ended(&error))?;
                     }
                 }
                 Output::Event(event) => self.note(event, drain),
                 Output::Timeout(_) if !self.rtc.is_alive() => return Err(Ended),
                 Output::Timeout(at) if at > now + PACING_SLACK => {
-                    self.deadline = at;
+                    let idle = self.paced && !self.looks && self.connected && now > self.written_at + IDLE_AFTER;
+                    self.deadline = if idle { at.max(now + IDLE_TICK) } else { at };
                     return Ok(());
                 }
                 Output::Timeout(_) if timeouts == MAX_TIMEOUTS_A_DRAIN => {
@@ -368,7 +392,10 @@ impl Peer {
                     drain.packets.push((stream, packet));
                 }
             }
-            Event::Connected => drain.events.push(PeerEvent::Connected),
+            Event::Connected => {
+                self.connected = true;
+                drain.events.push(PeerEvent::Connected);
+            }
             Event::Closed => drain.events.push(PeerEvent::Closed),
             Event::KeyframeRequest(request) => drain.events.push(PeerEvent::KeyFrameWanted(request.mid)),
             Event::SenderFeedback(feedback) => drain.events.push(PeerEvent::SenderReport {
@@ -401,6 +428,11 @@ impl Peer {
         self.known.push((ssrc, name));
         Some(name)
     }
+}
+
+/// RTP, or RTCP that goes with it (RFC 7983).
+fn is_rtp(contents: &[u8]) -> bool {
+    contents.first().is_some_and(|first| (128..192).contains(first))
 }
 
 /// The credentials with a name that says which shard they are of.
