@@ -71,6 +71,8 @@ struct Run {
     orders: SyncSender<Order>,
     sessions: HashMap<usize, Session>,
     entering: JoinSet<Arrival>,
+    /// Of those who are entering, who publish.
+    publishers_entering: usize,
     leaving: JoinSet<()>,
     counts: Counts,
     door: Door,
@@ -100,6 +102,7 @@ pub async fn run(
         orders,
         sessions: HashMap::new(),
         entering: JoinSet::new(),
+        publishers_entering: 0,
         leaving: JoinSet::new(),
         counts,
         door: target.door,
@@ -137,7 +140,7 @@ pub async fn run(
 }
 
 impl Run {
-    /// Everyone comes in, one after the other. True: stopped.
+    /// Everyone comes in, one after the other; who only views, when there is somebody to view. True: stopped.
     async fn bring_in(&mut self, stop: &mut mpsc::Receiver<()>, progress: &mut impl FnMut(Progress)) -> bool {
         let mut pace = tokio::time::interval(Duration::from_secs(1) / self.plan.joins_a_second);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -148,7 +151,7 @@ impl Run {
             tokio::select! {
                 _ = stop.recv() => return true,
                 () = tokio::time::sleep_until(deadline) => return false,
-                _ = pace.tick(), if roles.peek().is_some() => {
+                _ = pace.tick(), if roles.peek().is_some_and(|next| next.publishes || self.publishers_entering == 0) => {
                     roles.next().into_iter().for_each(|role| self.enter(role));
                 }
                 Some(Ok(arrival)) = self.entering.join_next() => self.arrived(arrival),
@@ -212,6 +215,7 @@ impl Run {
     fn send_away_and_back(&mut self, role: Role) {
         let Some(session) = self.sessions.remove(&role.client) else { return };
         self.counts.leaves += 1;
+        self.publishers_entering += usize::from(role.publishes);
         let _ = self.orders.send(Order::Leave { client: role.client });
         let entering = self.entry(role);
         self.entering.spawn(async move {
@@ -223,6 +227,7 @@ impl Run {
 
     fn enter(&mut self, role: Role) {
         self.counts.joins += 1;
+        self.publishers_entering += usize::from(role.publishes);
         let entry = self.entry(role);
         self.entering.spawn(entry);
     }
@@ -243,6 +248,7 @@ impl Run {
     }
 
     fn arrived(&mut self, arrival: Arrival) {
+        self.publishers_entering -= usize::from(arrival.role.publishes);
         match arrival.session {
             Ok(session) => {
                 self.sessions.insert(arrival.role.client, session);
