@@ -42,6 +42,14 @@ pub async fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().await
 }
 
+/// alice and bob, who has just accepted her video call.
+pub async fn video_call(page: &str) -> (Browser, Browser) {
+    let (alice, bob) = tokio::join!(Browser::open(page, "alice"), Browser::open(page, "bob"));
+    alice.call("bob", "#call-video").await;
+    bob.click("#accept").await;
+    (alice, bob)
+}
+
 impl Browser {
     /// Opens the page of the server as this user, who is logged in when it returns.
     pub async fn open(page: &str, name: &str) -> Self {

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::sync::MutexGuard;
 
 use crate::backend::{Backend, Envelope, names};
-use crate::browser::{Browser, Make, turn};
+use crate::browser::{Browser, Make, turn, video_call};
 use crate::network::Network;
 use crate::rpc::Client;
 use crate::server::{Server, Site};
@@ -245,9 +245,7 @@ async fn one_command_starts_a_server_that_people_can_talk_over() {
     let site = Site::new(&[]);
     let server = site.serve_by_default().await;
     let page = server.page();
-    let (alice, bob) = tokio::join!(Browser::open(&page, "alice"), Browser::open(&page, "bob"));
-    alice.call("bob", "#call-video").await;
-    bob.click("#accept").await;
+    let (alice, bob) = video_call(&page).await;
     for person in [&alice, &bob] {
         person.expect_video().await;
         person.expect_audio().await;

@@ -9,7 +9,7 @@ use axum::routing::post;
 use serde_json::{Value, json};
 
 use crate::backend::Backend;
-use crate::browser::{Browser, Make, turn};
+use crate::browser::{Browser, Make, turn, video_call};
 use crate::rpc::Client;
 use crate::server::{Server, Site};
 
@@ -37,9 +37,7 @@ async fn an_operator_sees_a_call_and_ends_it() {
     let site = Site::new(&[&backend]);
     let server = site.serve().await;
     let page = server.page();
-    let (alice, bob) = tokio::join!(Browser::open(&page, "alice"), Browser::open(&page, "bob"));
-    alice.call("bob", "#call-video").await;
-    bob.click("#accept").await;
+    let (alice, bob) = video_call(&page).await;
     alice.expect_video().await;
 
     let (operator, link) = open(&server, &site).await;

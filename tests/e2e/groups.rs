@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::browser::{Browser, Make, turn};
+use crate::browser::{Browser, Make, turn, video_call};
 use crate::network::Network;
 use crate::rpc::APP;
 use crate::server::{Server, Site};
@@ -180,9 +180,7 @@ async fn a_shared_screen_is_seen_beside_the_camera_until_it_is_ended() {
     let site = Site::new(&[]);
     let server = site.serve().await;
     let page = server.page();
-    let (alice, bob) = tokio::join!(Browser::open(&page, "alice"), Browser::open(&page, "bob"));
-    alice.call("bob", "#call-video").await;
-    bob.click("#accept").await;
+    let (alice, bob) = video_call(&page).await;
     bob.expect_video().await;
     let screen = "document.querySelector('#tiles .tile[data-screen-of=alice]')";
     let sharing = |state: &str| format!("document.querySelector('#share-screen').ariaPressed === '{state}'");

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::backend::Backend;
-use crate::browser::Browser;
+use crate::browser::{Browser, turn};
 use crate::server::Site;
 
 const SCRIPT: &str = include_str!("layers.js");
@@ -23,6 +23,7 @@ fn scalable(mode: &str) -> Value {
 /// The heights that the viewer asked for and what it was shown, one after the other.
 #[tokio::test]
 async fn a_viewer_sees_the_height_it_asks_for_in_every_codec() {
+    let _turn = turn().await;
     let backend = Backend::start().await;
     let site = Site::new(&[&backend]);
     let server = site.serve().await;

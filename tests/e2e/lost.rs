@@ -1,7 +1,7 @@
 //! People whose tab dies, whose connection breaks, who move to another network or another device.
 
 use crate::backend::{Backend, names};
-use crate::browser::{Browser, Make, turn};
+use crate::browser::{Browser, Make, turn, video_call};
 use crate::network::Network;
 use crate::server::Site;
 use crate::wire::Wire;
@@ -13,9 +13,7 @@ async fn the_seat_of_a_killed_tab_is_held_and_then_given_up() {
     let site = Site::new(&[&backend]).set("calls.resume_timeout=3s");
     let server = site.serve().await;
     let page = server.page();
-    let (alice, bob) = tokio::join!(Browser::open(&page, "alice"), Browser::open(&page, "bob"));
-    alice.call("bob", "#call-video").await;
-    bob.click("#accept").await;
+    let (alice, bob) = video_call(&page).await;
     alice.expect_video().await;
     alice.expect_tile("bob", "['Excellent', 'Good', 'Poor', 'Bad', 'Vbad'].includes(tile.dataset.quality)").await;
 
@@ -83,9 +81,7 @@ async fn another_network_is_another_path_for_the_same_call() {
     let site = Site::new(&[]);
     let server = network.serve(&site).await;
     let page = server.page();
-    let (alice, bob) = tokio::join!(Browser::open(&page, "alice"), Browser::open(&page, "bob"));
-    alice.call("bob", "#call-video").await;
-    bob.click("#accept").await;
+    let (alice, bob) = video_call(&page).await;
     for person in [&alice, &bob] {
         person.expect_video().await;
     }
@@ -109,9 +105,7 @@ async fn a_second_log_in_kicks_the_first_and_takes_its_call() {
     let site = Site::new(&[&backend]);
     let server = site.serve().await;
     let page = server.page();
-    let (alice, bob) = tokio::join!(Browser::open(&page, "alice"), Browser::open(&page, "bob"));
-    alice.call("bob", "#call-video").await;
-    bob.click("#accept").await;
+    let (alice, bob) = video_call(&page).await;
     bob.expect_video().await;
 
     let elsewhere = Browser::visit(Make::Chromium, &format!("{page}?name=alice"), "alice elsewhere").await;

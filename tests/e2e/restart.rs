@@ -1,7 +1,7 @@
 //! The server is killed in the middle of a call and started again.
 
 use crate::backend::{Backend, names};
-use crate::browser::{Browser, turn};
+use crate::browser::{Browser, turn, video_call};
 use crate::server::Site;
 
 #[tokio::test]
@@ -11,9 +11,7 @@ async fn after_a_crash_people_see_and_hear_each_other_in_the_same_call_without_a
     let site = Site::new(&[&backend]).set("media.shards=1");
     let server = site.serve().await;
     let page = server.page();
-    let (alice, bob) = tokio::join!(Browser::open(&page, "alice"), Browser::open(&page, "bob"));
-    alice.call("bob", "#call-video").await;
-    bob.click("#accept").await;
+    let (alice, bob) = video_call(&page).await;
     for person in [&alice, &bob] {
         person.expect_video().await;
         person.expect_audio().await;
@@ -57,9 +55,7 @@ async fn whoever_does_not_come_back_after_a_crash_leaves_with_the_node() {
     let site = Site::new(&[&backend]).set("media.shards=1").set("calls.resume_timeout=5s");
     let server = site.serve().await;
     let page = server.page();
-    let (alice, bob) = tokio::join!(Browser::open(&page, "alice"), Browser::open(&page, "bob"));
-    alice.call("bob", "#call-video").await;
-    bob.click("#accept").await;
+    let (alice, bob) = video_call(&page).await;
     alice.expect_video().await;
 
     let addresses = server.addresses();

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::DEADLINE;
 use crate::backend::{Backend, names};
-use crate::browser::{Browser, Make};
+use crate::browser::{Browser, Make, turn};
 use crate::rpc::Client;
 use crate::server::{Server, Site};
 
@@ -129,6 +129,7 @@ async fn watch(server: &Server, site: &Site, room: &str) -> (Client, String) {
 
 #[tokio::test]
 async fn ffmpeg_publishes_a_viewer_decodes_it_and_everyone_hears_of_both() {
+    let _turn = turn().await;
     let backend = Backend::start().await;
     let site = Site::new(&[&backend]);
     let server = site.serve().await;
@@ -165,6 +166,7 @@ async fn ffmpeg_publishes_a_viewer_decodes_it_and_everyone_hears_of_both() {
 
 #[tokio::test]
 async fn a_viewer_of_one_user_sees_that_user_and_nobody_in_their_place() {
+    let _turn = turn().await;
     let site = Site::new(&[]);
     let server = site.serve().await;
     let (mut watcher, call) = watch(&server, &site, "stage").await;
@@ -188,6 +190,7 @@ async fn a_viewer_of_one_user_sees_that_user_and_nobody_in_their_place() {
 
 #[tokio::test]
 async fn media_goes_by_tcp_by_ipv6_and_through_a_restart_of_ice() {
+    let _turn = turn().await;
     let site = Site::new(&[]).set("media.address=[\"127.0.0.1\", \"::1\"]");
     let server = site.serve().await;
     let page = Browser::visit(Make::Chromium, &server.page(), "onlooker").await;
