@@ -85,10 +85,10 @@ impl Rules {
                     self.told_by_list.extend(calls.iter().map(|brief| (*session, brief.call)));
                 }
                 // A device that takes the seat of a waiting caller has the call again.
-                Message::Reply { result: Ok(Reply::Entered { call, .. }), .. } => {
-                    if self.hearings.get(&(*session, *call)).is_some_and(|hearing| hearing.over.is_some()) {
-                        self.hearings.remove(&(*session, *call));
-                    }
+                Message::Reply { result: Ok(Reply::Entered { call, .. }), .. }
+                    if self.hearings.get(&(*session, *call)).is_some_and(|hearing| hearing.over.is_some()) =>
+                {
+                    self.hearings.remove(&(*session, *call));
                 }
                 Message::Close { .. } => drop(self.unreachable.insert(*session)),
                 _ => {}
