@@ -1,7 +1,7 @@
 //! The server is killed in the middle of a call and started again.
 
 use crate::backend::{Backend, names};
-use crate::browser::{Browser, turn, video_call};
+use crate::browser::{turn, video_call};
 use crate::server::Site;
 
 #[tokio::test]
