@@ -23,9 +23,15 @@ fn report(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).expect("a report in JSON")
 }
 
-/// Everyone came in, and of what was sent nearly all arrived: the machine may be busy with other tests.
+/// Everyone is in, and nearly all arrived.
 fn assert_sound(report: &Value, clients: u64) {
-    assert_eq!((&report["connected"], &report["failedJoins"]), (&clients.into(), &0.into()), "{report}");
+    assert_eq!(report["connected"], clients, "{report}");
+    assert_flowed(report);
+}
+
+/// Nobody was refused, and of what was sent nearly all arrived: the machine may be busy with other tests.
+fn assert_flowed(report: &Value) {
+    assert_eq!(report["failedJoins"], 0, "{report}");
     let packets = |name: &str| report["packets"][name].as_u64().expect("a count");
     assert!(packets("sent") > 50 && packets("received") > 50, "{report}");
     assert!(packets("lost") * 20 <= packets("received"), "{report}");
@@ -40,7 +46,11 @@ async fn one_publishes_to_many_who_come_and_go() {
     let url = format!("--url ws://{}/v1/ws", server.public());
     let line = format!("one-to-many -n 4 --duration 4s --frames 15 --packets 3 --stay 4s {url}");
     let report = report(&finish(load(&site, &server, &line)).await);
-    assert_sound(&report, 5);
+    assert_flowed(&report);
+    let count = |path: &str| report.pointer(path).and_then(Value::as_u64).expect("a count");
+    assert_eq!(count("/joins"), 5 + count("/leaves"), "who leaves comes again: {report}");
+    // The end may find some on their way in.
+    assert_eq!(count("/connected"), count("/joinMs/count") - count("/leaves"), "{report}");
     assert!(report["leaves"].as_u64().is_some_and(|leaves| leaves >= 1), "{report}");
 }
 
