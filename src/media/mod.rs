@@ -28,6 +28,7 @@ mod hostile;
 mod intake;
 pub mod io;
 pub mod keyframe;
+pub mod keys;
 pub mod ladder;
 pub mod layer;
 mod listen;
@@ -35,6 +36,8 @@ pub mod member;
 pub mod negotiate;
 #[cfg(test)]
 mod network;
+#[cfg(test)]
+mod pair;
 pub mod payload;
 pub mod peer;
 pub mod picture_size;
@@ -59,6 +62,7 @@ pub mod slot;
 pub mod slots;
 pub mod span;
 pub mod speaker;
+pub mod srtp;
 pub mod switch;
 pub mod telemetry;
 pub mod thin;

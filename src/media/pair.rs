@@ -1,0 +1,188 @@
+//! Two of the library's connections on one wire, with their keys: what one side seals by our own means, the other's library opens.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use str0m::change::SdpAnswer;
+use str0m::crypto::dtls::{
+    DtlsCert, DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, DtlsVersion, KeyingMaterial, ProtocolVersion,
+    SrtpProfile,
+};
+use str0m::crypto::{CryptoError, CryptoProvider, from_feature_flags};
+use str0m::media::{Direction, MediaKind, Mid};
+use str0m::net::{Protocol, Receive};
+use str0m::rtp::{RawPacket, RtpPacket};
+use str0m::{Candidate, Event, Input, Output, Rtc};
+
+use super::keys::{Keys, Listening, Profile, Watch, listening, watch};
+use super::sim::ms;
+
+/// The first end sends sound to the second.
+pub struct Pair {
+    pub ends: [End; 2],
+    pub mid: Mid,
+    pub now: Instant,
+}
+
+pub struct End {
+    pub rtc: Rtc,
+    pub watch: Watch,
+    pub connected: bool,
+    /// What the library made of packets, or made packets of.
+    pub raw: Vec<RawPacket>,
+    pub packets: Vec<RtpPacket>,
+    /// Sealed RTCP that it sent.
+    pub rtcp: Vec<Vec<u8>>,
+}
+
+impl Pair {
+    pub fn connected(profile: Profile) -> Self {
+        Self::with(|| Arc::new(provider(profile)))
+    }
+
+    pub fn with(provider: impl Fn() -> Arc<CryptoProvider>) -> Self {
+        let now = Instant::now();
+        let end = |n: u8| {
+            let config = Rtc::builder().set_rtp_mode(true).enable_raw_packets(true).set_crypto_provider(provider());
+            let (mut rtc, watch) = watch(|| config.build(now));
+            rtc.add_local_candidate(Candidate::host(address(n), "udp").unwrap());
+            End { rtc, watch, connected: false, raw: Vec::new(), packets: Vec::new(), rtcp: Vec::new() }
+        };
+        let mut ends = [end(0), end(1)];
+        let mut api = ends[0].rtc.sdp_api();
+        let mid = api.add_media(MediaKind::Audio, Direction::SendOnly, None, None, None);
+        let (offer, pending) = api.apply().unwrap();
+        let answer = ends[1].rtc.sdp_api().accept_offer(offer).unwrap().to_sdp_string();
+        let answer = SdpAnswer::from_sdp_string(&answer).unwrap();
+        ends[0].rtc.sdp_api().accept_answer(pending, answer).unwrap();
+        let mut pair = Self { ends, mid, now };
+        pair.run(ms(3000));
+        assert!(pair.ends.iter().all(|end| end.connected), "they find each other");
+        pair
+    }
+
+    /// What both have learnt.
+    pub fn keys(&mut self) -> [Keys; 2] {
+        self.ends.each_mut().map(|end| end.watch.take().expect("the handshake is over"))
+    }
+
+    pub fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            self.now += ms(5);
+            for n in [0, 1] {
+                self.ends[n].rtc.handle_input(Input::Timeout(self.now)).unwrap();
+                self.drain(n);
+            }
+        }
+    }
+
+    /// Gives the end a datagram of the other.
+    pub fn deliver(&mut self, to: usize, datagram: &[u8]) {
+        let (from, to_address) = (address(1 - to as u8), address(to as u8));
+        let receive = Receive::new(Protocol::Udp, from, to_address, datagram).unwrap();
+        self.ends[to].rtc.handle_input(Input::Receive(self.now, receive)).unwrap();
+        self.drain(to);
+    }
+
+    fn drain(&mut self, n: usize) {
+        let mut sent = Vec::new();
+        loop {
+            let end = &mut self.ends[n];
+            match end.rtc.poll_output().unwrap() {
+                Output::Timeout(_) => break,
+                Output::Transmit(transmit) => sent.push(transmit.contents.to_vec()),
+                Output::Event(Event::Connected) => end.connected = true,
+                Output::Event(Event::RawPacket(packet)) => end.raw.push(*packet),
+                Output::Event(Event::RtpPacket(packet)) => end.packets.push(packet),
+                Output::Event(_) => {}
+            }
+        }
+        for datagram in sent {
+            if (128..192).contains(&datagram[0]) && (192..224).contains(&datagram[1]) {
+                self.ends[n].rtcp.push(datagram.clone());
+            }
+            self.deliver(1 - n, &datagram);
+        }
+    }
+}
+
+fn address(n: u8) -> std::net::SocketAddr {
+    ([10, 0, 0, 1 + n], 5000).into()
+}
+
+/// A provider whose handshakes end with this profile. The library has no wish of its own but the strongest, whose material is the
+/// longest: of that a part will do.
+fn provider(profile: Profile) -> CryptoProvider {
+    listening(match profile {
+        Profile::Aes128CmSha1 => &Listening { inner: || &Agreeing(SrtpProfile::AES128_CM_SHA1_80) },
+        Profile::Aes128Gcm => &Listening { inner: || &Agreeing(SrtpProfile::AEAD_AES_128_GCM) },
+        Profile::Aes256Gcm => &Listening { inner: || &Agreeing(SrtpProfile::AEAD_AES_256_GCM) },
+    })
+}
+
+#[derive(Debug)]
+struct Agreeing(SrtpProfile);
+
+impl DtlsProvider for Agreeing {
+    fn generate_certificate(&self) -> Option<DtlsCert> {
+        from_feature_flags().dtls_provider.generate_certificate()
+    }
+
+    fn new_dtls(
+        &self,
+        cert: &DtlsCert,
+        now: Instant,
+        version: DtlsVersion,
+        mtu: Option<usize>,
+    ) -> Result<Box<dyn DtlsInstance>, CryptoError> {
+        let dtls = from_feature_flags().dtls_provider.new_dtls(cert, now, version, mtu)?;
+        Ok(Box::new(Agreed { dtls, profile: self.0 }))
+    }
+}
+
+#[derive(Debug)]
+struct Agreed {
+    dtls: Box<dyn DtlsInstance>,
+    profile: SrtpProfile,
+}
+
+impl DtlsInstance for Agreed {
+    fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {
+        match self.dtls.poll_output(buf) {
+            DtlsOutput::KeyingMaterial(material, _) => {
+                let part = &material[..self.profile.keying_material_len()];
+                DtlsOutput::KeyingMaterial(KeyingMaterial::new(part), self.profile)
+            }
+            output => output,
+        }
+    }
+
+    fn set_active(&mut self, active: bool) {
+        self.dtls.set_active(active);
+    }
+
+    fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
+        self.dtls.handle_packet(packet)
+    }
+
+    fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {
+        self.dtls.handle_timeout(now)
+    }
+
+    fn send_application_data(&mut self, data: &[u8]) -> Result<usize, DtlsImplError> {
+        self.dtls.send_application_data(data)
+    }
+
+    fn is_active(&self) -> bool {
+        self.dtls.is_active()
+    }
+
+    fn protocol_version(&self) -> Option<ProtocolVersion> {
+        self.dtls.protocol_version()
+    }
+
+    fn close(&mut self) -> Result<(), DtlsImplError> {
+        self.dtls.close()
+    }
+}
