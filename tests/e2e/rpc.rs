@@ -135,7 +135,8 @@ impl Client {
         Refused { code, name: reply["error"]["data"]["name"].as_str().unwrap_or_default().to_owned() }
     }
 
-    async fn request(&mut self, method: &str, params: Value) -> Value {
+    /// A request; gives the reply, whichever it is.
+    pub async fn request(&mut self, method: &str, params: Value) -> Value {
         self.last_id += 1;
         let id = self.last_id;
         let request = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
