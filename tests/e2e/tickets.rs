@@ -15,19 +15,20 @@ async fn log_in(server: &Server, user: &str, ticket: &str) -> Client {
 
 #[tokio::test]
 async fn a_ticket_that_runs_out_is_told_may_be_renewed_and_ends_the_session_otherwise() {
-    let site = Site::new(&[]).set("calls.renew_grace=2s");
+    // Seconds enough for a slow machine to make a ticket and bring it: a ticket's times are whole seconds, so one of 4 may last for 3.
+    let site = Site::new(&[]).set("calls.renew_grace=6s");
     let server = site.serve().await;
-    let mut alice = log_in(&server, "alice", &site.ticket_with("alice", &["--expire", "2"])).await;
+    let mut alice = log_in(&server, "alice", &site.ticket_for("alice", 4)).await;
     assert_eq!(alice.expect_callless("onUserSigExpired").await, json!({}));
     for (ticket, code) in [("nonsense".to_owned(), 70003), (site.ticket("bob"), 70013)] {
         assert_eq!(alice.refused("renewUserSig", json!({"userSig": ticket})).await.code, code);
     }
-    let renewed = alice.ask("renewUserSig", json!({"userSig": site.ticket_with("alice", &["--expire", "3"])})).await;
+    let renewed = alice.ask("renewUserSig", json!({"userSig": site.ticket_for("alice", 4)})).await;
     assert_eq!(renewed, json!({}));
     assert_eq!(alice.expect_callless("onUserSigExpired").await, json!({}), "the next one runs out, too");
     assert_eq!(alice.expect_closed().await, Some(4002));
     let mut late = Client::connect(&server).await;
-    let stale = site.ticket_with("alice", &["--expire", "0"]);
+    let stale = site.ticket_for("alice", 0);
     let refused = late.refused("login", json!({"sdkAppId": APP, "userId": "alice", "userSig": stale})).await;
     assert_eq!((refused.code, refused.name.as_str()), (70001, "userSigExpired"));
 }
