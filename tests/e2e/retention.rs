@@ -8,6 +8,7 @@ use crate::api::{Caller, fail};
 use crate::backend::{Answer, Backend, names};
 use crate::delivery::{CANCELLED, cancelled_call};
 use crate::server::{Server, Site};
+use crate::webhooks::until;
 
 async fn metric(server: &Server, name: &str) -> u64 {
     let text = reqwest::get(format!("http://{}/metrics", server.admin())).await.expect("an answer");
@@ -47,12 +48,8 @@ async fn what_is_older_than_ledger_keep_goes_and_what_was_not_delivered_is_told_
     server.logged("too old to be kept").await;
     down.answer(Answer::Accept);
     assert_eq!(down.wait_for_gap().await, (1, 2));
-    let dead = loop {
-        let page = caller.get("/v1/webhooks/down/deliveries?state=dead").await;
-        if page["items"][0]["reason"] == "expired" {
-            break page["items"][0].clone();
-        }
-    };
+    let dead = "/v1/webhooks/down/deliveries?state=dead";
+    let dead = until(&caller, dead, |page| page["items"][0]["reason"] == "expired").await["items"][0].clone();
     assert_eq!(
         (dead["callId"].as_str(), dead["seq"].as_u64(), dead["toSeq"].as_u64()),
         (Some(&*undelivered), Some(1), Some(2))

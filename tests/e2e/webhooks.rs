@@ -24,7 +24,7 @@ fn patch(caller: &Caller, id: &str, body: &Value) -> reqwest::RequestBuilder {
 }
 
 /// Asks until it is as wished: what delivery and its record show follows what happens at a distance.
-async fn until(caller: &Caller, path: &str, wished: impl Fn(&Value) -> bool) -> Value {
+pub async fn until(caller: &Caller, path: &str, wished: impl Fn(&Value) -> bool) -> Value {
     let begun = std::time::Instant::now();
     loop {
         let seen = caller.get(path).await;
