@@ -218,6 +218,8 @@ async fn whoever_calls_someone_in_a_call_finds_them_busy() {
     let first = placed["callId"].as_str().expect("a call id").to_owned();
     dave.expect_all(&first, &["onCallReceived"]).await;
     dave.ask("accept", json!({"callId": first})).await;
+    // Each call has a lane of its own: only what was told is told before the next.
+    stage.backend.wait_for("the first call", |accepted| accepted.iter().any(|fact| fact.call == first)).await;
     stage.alice.call("dave", "#call-video").await;
     assert_eq!(stage.alice.events_to("onCallCancelled").await, ["onUserLineBusy dave", "onCallCancelled"]);
     assert_eq!(
