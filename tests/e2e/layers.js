@@ -81,7 +81,8 @@ async ({ url, tickets, codec, encodings, heights }) => {
       now = await seen();
     }
     const before = now.framesDecoded ?? 0;
-    for (let tries = 0; ((now.framesDecoded ?? 0) < before + 15) && tries < 80; tries++) {
+    const goesOn = () => now.frameHeight === height && (now.framesDecoded ?? 0) >= before + 15;
+    for (let tries = 0; !goesOn() && tries < 80; tries++) {
       await sleep(50);
       now = await seen();
     }
