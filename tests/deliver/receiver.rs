@@ -15,7 +15,7 @@ use callisto::webhook::sign::Secret;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 
 /// One request, verified.
 #[derive(Debug, Clone)]

@@ -15,7 +15,7 @@ use callisto::webhook::lane::Patience;
 use callisto::webhook::{Endpoint, Observation, Settings};
 use tokio::sync::mpsc;
 
-pub const SOON: Duration = Duration::from_secs(30);
+pub const SOON: Duration = Duration::from_secs(60);
 
 pub fn now() -> Timestamp {
     Timestamp::default() + SystemTime::now().duration_since(UNIX_EPOCH).unwrap()

@@ -38,4 +38,4 @@ use std::time::Duration;
 
 /// Within this everything that a test waits for has happened, or it never will. Generous: nothing is waited for by sleeping,
 /// so only a failing test takes so long.
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(60);
