@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::DEADLINE;
 use crate::backend::{Backend, names};
 use crate::browser::{Browser, Make, turn};
-use crate::rpc::Client;
+use crate::rpc::{APP, Client};
 use crate::server::{Server, Site};
 
 /// A page's WHIP and WHEP client.
@@ -308,6 +308,31 @@ async fn what_cannot_be_taken_is_refused_with_its_reason() {
     let mut watcher = Client::log_in(&server, &site, "watcher").await;
     let entered = watcher.ask("join", json!({"roomId": {"strRoomId": "stage"}})).await;
     assert_eq!(entered["members"].as_array().map(Vec::len), Some(1), "{entered}");
+}
+
+/// Over this door and that of the WebSocket: an address has one account.
+#[tokio::test]
+async fn an_address_that_guesses_tickets_is_bounded_and_good_tickets_pass() {
+    let site = Site::new(&[]);
+    let server = site.serve().await;
+    let http = Http::of(&server);
+    let guess = json!({"sdkAppId": APP, "userId": "studio", "userSig": "guess"});
+    let mut tried = 0;
+    let refused = loop {
+        let mut client = Client::connect(&server).await;
+        let code = client.refused("login", guess.clone()).await.code;
+        assert!([70003, -1206].contains(&code), "{code}");
+        let response = http.begin("/v1/whip/stage", "guess", offer("sendonly")).await;
+        tried += 2;
+        if response.status() != 401 {
+            break response;
+        }
+        assert!(tried < 120, "guesses are not bounded, or each door has its own bound");
+    };
+    assert!(tried > 60, "an office with expired tickets is no attack: {tried}");
+    assert_eq!(header(&refused, "connection"), "close");
+    assert_eq!(problem(refused).await, (429, "tooManyRequests".to_owned()));
+    assert_eq!(http.begin("/v1/whip/stage", &site.ticket("studio"), offer("sendonly")).await.status(), 201);
 }
 
 #[tokio::test]

@@ -16,6 +16,9 @@ use crate::signal::origin::Origins;
 use crate::ticket::{MapKey, Privileges};
 use crate::webhook::io::Client;
 
+/// Why an address is not heard out.
+pub const TOO_MANY_FAILURES: &str = "too many failed log-ins from this address";
+
 /// What a door needs.
 pub struct Door {
     pub control: Handle,

@@ -1,17 +1,20 @@
 //! What WHIP and WHEP have in common on the wire: tickets, content types, CORS, and the resource's PATCH and DELETE (RFC 9725, 4).
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts, Path, Request, State};
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, patch};
 
+use super::door::TOO_MANY_FAILURES;
 use super::resource::{Floor, Resource};
 use crate::event::RoomId;
 use crate::media::negotiate::MAX_SDP_LEN;
@@ -29,9 +32,11 @@ const RETRY_AFTER: &str = "5";
 
 type Body = Result<Bytes, BytesRejection>;
 
-/// A request to begin: who asks, for which room, with which offer.
+/// The ticket that a request brings, found to be good.
+pub struct Bearer(pub Ticket);
+
+/// A request to begin: for which room, with which offer.
 pub struct Entry {
-    pub ticket: Ticket,
     pub room: RoomId,
     pub sdp: String,
 }
@@ -47,12 +52,35 @@ pub fn routes(base: &str, begin: MethodRouter<Arc<Floor>>, floor: Arc<Floor>) ->
 }
 
 impl Entry {
-    pub fn read(floor: &Floor, room: &str, headers: &HeaderMap, body: Body) -> Result<Self, Problem> {
-        let ticket = ticket(floor, headers)?;
+    pub fn read(room: &str, headers: &HeaderMap, body: Body) -> Result<Self, Problem> {
         let room = RoomId::named(room).ok_or_else(|| {
             Problem::new(422, "invalidParameter", "a room's name is 1 to 64 bytes of printable ASCII")
         })?;
-        Ok(Self { ticket, room, sdp: text(headers, SDP, body)? })
+        Ok(Self { room, sdp: text(headers, SDP, body)? })
+    }
+}
+
+impl FromRequestParts<Arc<Floor>> for Bearer {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, floor: &Arc<Floor>) -> Result<Self, Problem> {
+        let bearer = parts.headers.get(header::AUTHORIZATION).and_then(|value| {
+            let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+        });
+        let Some(bearer) = bearer else {
+            return Err(Problem::new(401, "notLoggedIn", "Authorization: Bearer <userSig> is expected"));
+        };
+        let door = &floor.door;
+        let error = match door.tickets.key().open(bearer, door.clock.now()) {
+            Ok(ticket) => return Ok(Self(ticket)),
+            Err(error) => error,
+        };
+        let ConnectInfo(peer) = parts.extensions.get::<ConnectInfo<SocketAddr>>().expect("the listener tells it");
+        match door.failed(peer.ip()) {
+            true => Err(error.into()),
+            false => Err(Problem::new(429, "tooManyRequests", TOO_MANY_FAILURES)),
+        }
     }
 }
 
@@ -78,10 +106,11 @@ pub fn created(floor: &Floor, location: &str, resource: &Resource, answer: Strin
 async fn amend(
     State(floor): State<Arc<Floor>>,
     Path((_, id)): Path<(String, String)>,
+    Bearer(ticket): Bearer,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let resource = own_resource(&floor, &id, &headers)?;
+    let resource = own_resource(&floor, &id, &ticket)?;
     let text = text(&headers, SDP_FRAGMENT, body)?;
     let fragment = Fragment::parse(&text).map_err(|error| Problem::new(400, "malformedBody", error.to_string()))?;
     let Some(expected) = headers.get(header::IF_MATCH).and_then(|value| value.to_str().ok()) else {
@@ -108,9 +137,9 @@ async fn amend(
 async fn end(
     State(floor): State<Arc<Floor>>,
     Path((_, id)): Path<(String, String)>,
-    headers: HeaderMap,
+    Bearer(ticket): Bearer,
 ) -> Result<StatusCode, Problem> {
-    own_resource(&floor, &id, &headers)?.leave().await;
+    own_resource(&floor, &id, &ticket)?.leave().await;
     Ok(StatusCode::OK)
 }
 
@@ -119,21 +148,9 @@ async fn not_allowed() -> Problem {
 }
 
 /// The resource, when it is the ticket's user's.
-fn own_resource(floor: &Floor, id: &str, headers: &HeaderMap) -> Result<Arc<Resource>, Problem> {
-    let ticket = ticket(floor, headers)?;
+fn own_resource(floor: &Floor, id: &str, ticket: &Ticket) -> Result<Arc<Resource>, Problem> {
     let found = id.parse().ok().and_then(|id| floor.find(id)).filter(|resource| resource.user == ticket.user);
     found.ok_or_else(|| Problem::new(404, "notFound", "there is no such resource of this user, or it has ended"))
-}
-
-fn ticket(floor: &Floor, headers: &HeaderMap) -> Result<Ticket, Problem> {
-    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| {
-        let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-    });
-    let Some(bearer) = bearer else {
-        return Err(Problem::new(401, "notLoggedIn", "Authorization: Bearer <userSig> is expected"));
-    };
-    Ok(floor.door.tickets.key().open(bearer, floor.door.clock.now())?)
 }
 
 /// The body, when it is of this type.
@@ -183,6 +200,8 @@ impl IntoResponse for Problem {
         let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
         match self.status {
             401 => drop(response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+            // Who guesses pays for a connection each time.
+            429 => drop(response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"))),
             503 => drop(response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER))),
             _ => {}
         }

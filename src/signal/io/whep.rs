@@ -11,7 +11,7 @@ use axum::response::Response;
 use axum::routing::post;
 use serde::Deserialize;
 
-use super::http::{self, Entry};
+use super::http::{self, Bearer, Entry};
 use super::resource::{Choice, Floor, Offer};
 use crate::base::{Source, UserId};
 use crate::control::Request;
@@ -48,12 +48,13 @@ async fn view(
     State(floor): State<Arc<Floor>>,
     Path(room): Path<String>,
     uri: Uri,
+    Bearer(ticket): Bearer,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let Query(Parameters { user, source }) =
         Query::try_from_uri(&uri).map_err(|error| Problem::new(422, "invalidQuery", error.body_text()))?;
-    let Entry { ticket, room, sdp } = Entry::read(&floor, &room, &headers, body)?;
+    let Entry { room, sdp } = Entry::read(&room, &headers, body)?;
     let wanted = offer::wanted(&sdp).map_err(|unfit| Problem::new(422, "invalidOffer", unfit.to_string()))?;
     if !may_receive(&ticket, &wanted) {
         return Err(Problem::new(403, "blocked", "the PrivateMapKey allows to receive none of this"));

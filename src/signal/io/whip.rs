@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use axum::routing::post;
 
-use super::http::{self, Entry};
+use super::http::{self, Bearer, Entry};
 use super::resource::{Floor, Offer};
 use crate::base::Source;
 use crate::control::Request;
@@ -28,10 +28,11 @@ async fn publish(
     State(floor): State<Arc<Floor>>,
     Path(room): Path<String>,
     uri: Uri,
+    Bearer(ticket): Bearer,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let Entry { ticket, room, sdp } = Entry::read(&floor, &room, &headers, body)?;
+    let Entry { room, sdp } = Entry::read(&room, &headers, body)?;
     let sources = offer::sources(&sdp).map_err(|unfit| Problem::new(422, "invalidOffer", unfit.to_string()))?;
     if !sources.iter().any(|(_, source)| may_send(&ticket, *source)) {
         return Err(Problem::new(403, "blocked", "the PrivateMapKey allows to send none of this"));

@@ -14,7 +14,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::door::{Door, grant};
+use super::door::{Door, TOO_MANY_FAILURES, grant};
 use super::registry::{Arrival, Frame, SOCKET_QUEUE};
 use crate::base::{SessionId, UserId};
 use crate::control::io::{Stopped, entropy};
@@ -210,9 +210,8 @@ impl Connection {
                 if self.door.failed(self.address) {
                     self.refuse(&request, &refusal);
                 } else {
-                    let why = "too many failed log-ins from this address";
-                    self.refuse(&request, &Refusal::new(ErrorCode::TooManyRequests, why));
-                    self.close(1008, why);
+                    self.refuse(&request, &Refusal::new(ErrorCode::TooManyRequests, TOO_MANY_FAILURES));
+                    self.close(1008, TOO_MANY_FAILURES);
                 }
                 return Ok(());
             }
