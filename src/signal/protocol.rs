@@ -20,6 +20,8 @@ use crate::webhook::endpoint::OwnWebhook;
 pub const MAX_FRAME: usize = 64 * 1024;
 /// The longest address of a call's own webhook, in bytes.
 const MAX_URL: usize = 2048;
+/// The longest message of an error, in characters: what a client wrote wrong is repeated to it, and be it a name of 60 KiB.
+const MAX_MESSAGE: usize = 300;
 /// The longest id a client may give a request, in bytes of JSON.
 const MAX_REQUEST_ID: usize = 128;
 
@@ -80,7 +82,7 @@ pub fn parse(text: &str) -> Result<Incoming, Malformed> {
         message: format!("no JSON: {error}"),
     })?;
     let id = whole.get("id").filter(|id| is_request_id(id)).cloned().unwrap_or(Value::Null);
-    let malformed = |code, message: String| Malformed { id: id.clone(), code, message };
+    let malformed = |code, message: String| Malformed { id: id.clone(), code, message: shortened(message) };
     let frame: Frame =
         serde_json::from_value(whole).map_err(|error| malformed(-32600, format!("no request: {error}")))?;
     if frame.jsonrpc != "2.0" {
@@ -92,6 +94,14 @@ pub fn parse(text: &str) -> Result<Incoming, Malformed> {
     let params = frame.params.unwrap_or_else(|| json!({}));
     let body = parse_body(&frame.method, params).map_err(|(code, message)| malformed(code, message))?;
     Ok(Incoming { id: RequestId(frame.id), body })
+}
+
+fn shortened(mut message: String) -> String {
+    if let Some((end, _)) = message.char_indices().nth(MAX_MESSAGE) {
+        message.truncate(end);
+        message.push('…');
+    }
+    message
 }
 
 fn is_request_id(id: &Value) -> bool {
@@ -535,6 +545,21 @@ mod tests {
             let error = request(method, params.clone()).unwrap_err();
             assert_eq!(error.code, -32602, "{method} {params}");
             assert!(error.message.contains(named), "{method} {params}: {}", error.message);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_repeated_at_a_bounded_length() {
+        let long = "ü".repeat(20_000);
+        for frame in [
+            json!({"jsonrpc": "2.0", "id": 1, "method": long}),
+            json!({"jsonrpc": "2.0", "id": 1, "method": "ping", long.clone(): 1}),
+            json!({"jsonrpc": "2.0", "id": 1, "method": "ping", "params": {long.clone(): 1}}),
+            json!({"jsonrpc": "2.0", "id": 1, "method": "mute", "params": {"source": long}}),
+        ] {
+            let message = parse(&frame.to_string()).unwrap_err().message;
+            assert_eq!(message.chars().count(), MAX_MESSAGE + 1, "{message:.100}");
+            assert!(message.ends_with('…'));
         }
     }
 
