@@ -237,6 +237,32 @@ test("an answer that was lost with the server is told by the log-in", async () =
   assert.equal(world.asked("offer").length, 1);
 });
 
+test("a device that rang stops when the log-in after a crash says that another one answered", async () => {
+  const world = new World();
+  await world.init();
+  world.ring();
+  const listed = { callId: CALL, callMediaType: 1, callRole: 2, roomId: {}, ringing: false, begun: true, members: [{ userId: "bob" }, { userId: "alice" }] };
+  await world.comeBack({ sessionId: "sess_1", resumed: false, calls: [listed] });
+  assert.deepEqual(world.told.slice(1), [["onCallCancelled", { callId: CALL, callerId: "bob" }]]);
+  assert.equal(world.kit.currentCall, null);
+  assert.deepEqual([world.asked("offer"), world.asked("hangup")], [[], []], "the call is the other device's");
+});
+
+test("a device whose answer the server took before it crashed is in the call", async () => {
+  const world = new World();
+  await world.init();
+  world.ring();
+  world.answers.accept = "silent";
+  const accepted = world.kit.accept();
+  accepted.catch(() => {});
+  await settle();
+  const listed = { callId: CALL, callMediaType: 1, callRole: 2, roomId: {}, ringing: false, begun: true, members: [{ userId: "bob" }, { userId: "alice" }] };
+  await world.comeBack({ sessionId: "sess_1", resumed: false, calls: [listed] });
+  await assert.rejects(accepted, { name: "connectionLost" });
+  assert.equal(world.kit.currentCall.phase, "begun");
+  assert.equal(world.asked("offer").length, 1);
+});
+
 test("what a new log-in is told again of the same call the app does not hear again", async () => {
   const world = new World();
   await world.inCall();

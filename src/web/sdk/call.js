@@ -24,6 +24,8 @@ export class Call {
   /** A promise, kept when the server has answered the placing. */
   placed = null;
   answering = false;
+  /** The connection was lost before the server answered the accepting: it may have taken it. */
+  answerLost = false;
   /** Its devices were opened, or refused: nobody is asked twice. */
   devices = false;
   /** The person wants out; the promise of the server's knowing it. */

@@ -115,6 +115,7 @@ export class CallKit {
         return await this.#signal.request("accept", { callId: call.callId });
       } catch (error) {
         call.answering = call.devices = false;
+        call.answerLost = error.name === "connectionLost";
         this.#capture.closeAll();
         if (error.code === REFUSED) this.#finish(call);
         throw error;
@@ -333,6 +334,8 @@ export class CallKit {
       if (!listed) this.#env.setTimeout(() => this.#call === ours && this.#endHere(ours), GONE_CALL_GRACE_MS);
       else if (ours.left) this.#leave(ours, "hangup").catch(() => {});
       else if (resumed) ours.media.resumed();
+      // Another device answered, or the person did there what ends the ringing; the word of it was lost with the server.
+      else if (ours.phase === "ringing" && listed.ringing === false && !ours.answerLost) this.#endHere(ours);
       else this.#catchUp(ours, listed);
     }
     for (const other of calls.filter((call) => call !== listed)) {
