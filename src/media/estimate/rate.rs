@@ -71,10 +71,6 @@ impl Rate {
         self.current
     }
 
-    pub fn lowered_at(&self) -> Option<Micros> {
-        self.lowered_at
-    }
-
     pub fn update(&mut self, observed: Observed, now: Micros) {
         match (observed.usage, observed.standing) {
             (Usage::Over, _) | (_, Standing::Drain) => self.back_off(observed, now),
