@@ -53,6 +53,7 @@ pub mod resend;
 pub mod rewrite;
 pub mod room;
 pub mod route;
+pub mod rtcp;
 #[cfg(test)]
 mod scenarios;
 pub mod shard;

@@ -17,11 +17,14 @@ use str0m::{Candidate, Event, Input, Output, Rtc};
 use super::keys::{Keys, Listening, Profile, Watch, listening, watch};
 use super::sim::ms;
 
-/// The first end sends sound to the second.
+/// The first end may send sound and video to the second.
 pub struct Pair {
     pub ends: [End; 2],
-    pub mid: Mid,
+    pub audio: Mid,
+    pub video: Mid,
     pub now: Instant,
+    /// What the first end sends is lost.
+    pub lossy: bool,
 }
 
 pub struct End {
@@ -50,12 +53,13 @@ impl Pair {
         };
         let mut ends = [end(0), end(1)];
         let mut api = ends[0].rtc.sdp_api();
-        let mid = api.add_media(MediaKind::Audio, Direction::SendOnly, None, None, None);
+        let [audio, video] =
+            [MediaKind::Audio, MediaKind::Video].map(|kind| api.add_media(kind, Direction::SendOnly, None, None, None));
         let (offer, pending) = api.apply().unwrap();
         let answer = ends[1].rtc.sdp_api().accept_offer(offer).unwrap().to_sdp_string();
         let answer = SdpAnswer::from_sdp_string(&answer).unwrap();
         ends[0].rtc.sdp_api().accept_answer(pending, answer).unwrap();
-        let mut pair = Self { ends, mid, now };
+        let mut pair = Self { ends, audio, video, now, lossy: false };
         pair.run(ms(3000));
         assert!(pair.ends.iter().all(|end| end.connected), "they find each other");
         pair
@@ -102,7 +106,9 @@ impl Pair {
             if (128..192).contains(&datagram[0]) && (192..224).contains(&datagram[1]) {
                 self.ends[n].rtcp.push(datagram.clone());
             }
-            self.deliver(1 - n, &datagram);
+            if n == 1 || !self.lossy {
+                self.deliver(1 - n, &datagram);
+            }
         }
     }
 }

@@ -62,6 +62,11 @@ impl Sealer {
         self.rtp.tag_len()
     }
 
+    /// Bytes that sealing adds to RTCP.
+    pub const fn rtcp_overhead(&self) -> usize {
+        self.rtcp.tag_len() + RTCP_INDEX
+    }
+
     /// `packet`: `header` bytes with all extensions, payload, then room for the tag. `index`: roll-over counter and sequence number, of
     /// 48 bits. No two packets of an SSRC may have one index.
     pub fn seal_rtp(&self, packet: &mut [u8], header: usize, index: u64) {
@@ -442,7 +447,7 @@ mod tests {
     fn the_library_of_the_other_side_opens_what_is_sealed() {
         for profile in PROFILES {
             let mut pair = Pair::connected(profile);
-            let mid = pair.mid;
+            let mid = pair.audio;
             let ssrc = *pair.ends[0].rtc.direct_api().stream_tx_by_mid(mid, None).unwrap().ssrc();
             let pt = *pair.ends[0].rtc.codec_config().params()[0].pt();
             let [keys, _] = pair.keys();
@@ -487,7 +492,7 @@ mod tests {
         for profile in PROFILES {
             let mut pair = Pair::connected(profile);
             let [keys, _] = pair.keys();
-            let mid = pair.mid;
+            let mid = pair.audio;
             let ssrc = pair.ends[0].rtc.direct_api().stream_tx_by_mid(mid, None).unwrap().ssrc();
             // Sound for seven seconds: the receiver reports on it every five.
             for n in 0..350u64 {
@@ -537,6 +542,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_authentic_but_not_encrypted_is_refused() {
+        let (sealer, mut opener) = ends(Profile::Aes128CmSha1);
+        let Protection::Counter(keys) = &sealer.rtcp else { panic!("it is that profile's") };
+        let mut packet = hex("80c90001 00000005 81cb0001 00000001 00000007");
+        let tag = keys.tag(&packet);
+        packet.extend(tag);
+        assert_eq!(opener.open_rtcp(&packet, &mut Vec::new()), None);
+    }
+
+    #[test]
     fn each_packet_is_opened_once_in_any_order_near_the_newest() {
         let (mut sealer, mut opener) = ends(Profile::Aes128Gcm);
         let packets: Vec<_> = (0..200).map(|_| report(&mut sealer, 5)).collect();
@@ -569,7 +584,7 @@ mod tests {
         let (mut sealer, _) = ends(Profile::Aes128Gcm);
         for n in 0..3 {
             let packet = report(&mut sealer, 5);
-            assert_eq!(word(&packet, packet.len() - 4), ENCRYPTED | (FIRST_RTCP_INDEX + n));
+            assert_eq!(word(&packet, packet.len() - 4), 0xc000_0000 + n, "half of all indices are the library's");
         }
     }
 }

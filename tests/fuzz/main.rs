@@ -16,6 +16,7 @@ use callisto::event::RoomId;
 use callisto::media::demux::{Demux, Remote};
 use callisto::media::negotiate::Plan;
 use callisto::media::payload::Glimpse;
+use callisto::media::rtcp::{self, Block};
 use callisto::media::ufrag;
 use callisto::signal::{fragment, offer, protocol};
 use callisto::ticket::{MapKey, Privileges, Ticket, TicketKey};
@@ -192,6 +193,64 @@ fn datagrams() {
     });
     texts("ufrag", &["s0abcdef", "abcd"], |text| {
         let _ = ufrag::shard_of(text);
+    });
+}
+
+/// What a receiver sends once its SRTCP is opened: a client that has the keys can write anything.
+#[test]
+fn reports_and_feedback() {
+    let words = |words: &[u32]| words.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<u8>>();
+    let reports = words(&[0x81c9_0007, 1, 5, 0x40ff_fffe, 0x0001_0203, 9, 0x1234_5678, 0x0001_0000]);
+    let sender = words(&[0x80c8_0006, 1, 2, 3, 4, 5, 6, 0x81ca_0003, 1, 0x0104_6361, 0x6c6c_0000, 0x81cb_0001, 1]);
+    let nack = words(&[0x81cd_0005, 1, 9, 0x0064_0000, 0xfffe_8003, 0x0000_0001]);
+    let pictures = words(&[0x81ce_0002, 1, 9, 0x84ce_0006, 1, 0, 9, 0x0300_0000, 10, 0x0400_0000]);
+    let rate = words(&[0x8fce_0005, 1, 0, 0x5245_4d42, 0x010e_86a0, 9]);
+    let time = words(&[0x80cf_0006, 1, 0x0600_0001, 0, 0x0400_0002, 0x83aa_7e80, 0x8000_0000]);
+    // Runs, a vector of one bit, one of two bits with a large delta, and padding.
+    let transport = words(&[
+        0xafcd_000a,
+        1,
+        9,
+        0xfffe_001b,
+        0x0000_0302,
+        0x0004_2002,
+        0x9f1c_e480,
+        0x0102_0304,
+        0x0506_0708,
+        0x090a_0001,
+        0x0200_0301,
+    ]);
+    let samples = [
+        [reports.clone(), nack.clone(), pictures.clone()].concat(),
+        [sender, reports.clone(), time].concat(),
+        transport.clone(),
+        [reports, transport, nack, rate, pictures].concat(),
+    ];
+    for sample in &samples {
+        let mut blocks = rtcp::read(sample);
+        assert!(blocks.by_ref().count() > 0 && blocks.malformed() == 0);
+    }
+    fuzz("RTCP", &samples, |compound| {
+        let mut blocks = rtcp::read(compound);
+        let mut said = 0;
+        for block in blocks.by_ref() {
+            said += 1 + match block {
+                Block::SenderReport { reports, .. } | Block::ReceiverReport { reports, .. } => reports.count(),
+                Block::Nack { lost, .. } => lost.count(),
+                Block::FullIntra(asked) => asked.count(),
+                Block::Transport(feedback) => {
+                    let arrivals: Vec<Option<i64>> = feedback.arrivals().collect();
+                    assert!(arrivals.len() <= usize::from(feedback.count));
+                    let received: Vec<i64> = feedback.received().map(|(_, at)| at).collect();
+                    assert_eq!(arrivals.into_iter().flatten().collect::<Vec<_>>(), received);
+                    received.len()
+                }
+                _ => 0,
+            };
+        }
+        let all = said + blocks.malformed() as usize;
+        assert!(all <= 5 * compound.len(), "{all} things in {} bytes: 17 in four at most", compound.len());
+        let _ = rtcp::must_reach_library(compound);
     });
 }
 
