@@ -269,3 +269,67 @@ impl Path {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sends a packet each 10 ms and has it reported on, in tens; `clock` is what the receiver's shows when it arrives.
+    fn run(estimator: &mut Estimator, start: Instant, range: std::ops::Range<u64>, clock: impl Fn(u64) -> i64) {
+        for tens in range {
+            let sent = |n: u64| start + Duration::from_millis((tens * 10 + n) * 10);
+            (0..10).for_each(|n| estimator.sent(tens * 10 + n, 1000, None, sent(n)));
+            let arrivals = (0..10).map(|n| Some(clock(tens * 10 + n)));
+            estimator.feedback((tens * 10) as u16, arrivals, sent(9) + Duration::from_millis(45));
+        }
+    }
+
+    fn millis(millis: u64) -> i64 {
+        millis as i64 * 1000
+    }
+
+    #[test]
+    fn the_round_trip_is_from_the_last_packet_to_the_feedback_of_it() {
+        let start = Instant::now();
+        let mut estimator = Estimator::new(1_000_000, start);
+        assert_eq!((estimator.round_trip(), estimator.loss(start)), (None, None));
+        run(&mut estimator, start, 0..5, |n| millis(n * 10));
+        assert_eq!(estimator.round_trip(), Some(Duration::from_millis(45)));
+        assert_eq!(estimator.loss(start + Duration::from_millis(500)), Some(0.0));
+        assert_eq!(estimator.loss(start + Duration::from_secs(5)), None);
+    }
+
+    #[test]
+    fn another_clock_is_no_queue() {
+        let start = Instant::now();
+        let mut estimator = Estimator::new(1_000_000, start);
+        run(&mut estimator, start, 0..20, |n| millis(n * 10));
+        let before = estimator.estimate();
+        for (range, hours) in [(20..40, 1000), (40..60, -2000)] {
+            run(&mut estimator, start, range, |n| millis(n * 10) + hours * 3_600_000_000);
+            assert!(estimator.estimate() >= before, "{hours}: {}", estimator.estimate());
+            assert_eq!(estimator.path.queue.latest(), 0);
+        }
+    }
+
+    #[test]
+    fn what_was_known_of_the_delay_is_forgotten_in_a_silence() {
+        let start = Instant::now();
+        let mut estimator = Estimator::new(1_000_000, start);
+        run(&mut estimator, start, 0..20, |n| millis(n * 10));
+        run(&mut estimator, start, 60..80, |n| millis(n * 10 + 500));
+        assert_eq!(estimator.path.queue.latest(), 0, "the path may be another");
+        run(&mut estimator, start, 80..81, |n| millis(n * 10 + 600));
+        assert_eq!(estimator.path.queue.latest(), 100_000);
+    }
+
+    #[test]
+    fn a_changed_estimate_is_told_once() {
+        let start = Instant::now();
+        let mut estimator = Estimator::new(1_000_000, start);
+        assert_eq!(estimator.poll_estimate(), None);
+        run(&mut estimator, start, 0..15, |n| millis(n * 10));
+        let told = estimator.poll_estimate().expect("it has grown");
+        assert_eq!((told, estimator.poll_estimate()), (estimator.estimate(), None));
+    }
+}

@@ -384,6 +384,17 @@ mod tests {
     }
 
     #[test]
+    fn a_new_wish_is_followed_soon() {
+        let mut lab = Lab::new(1e6, 1e6, 100e6);
+        lab.run(2000 * MS);
+        assert_eq!(lab.probed.len(), 0);
+        lab.prober.look_for(2e6, lab.now);
+        assert_eq!(lab.prober.deadline(lab.estimate), Some(lab.now + AFTER_WISH));
+        lab.run(AFTER_WISH + 200 * MS);
+        assert!(lab.estimate >= 2e6);
+    }
+
+    #[test]
     fn a_probe_that_was_lost_is_repeated_soon_and_then_less_so() {
         let mut prober = Prober::new(1e6);
         let mut waits = Vec::new();
