@@ -54,6 +54,9 @@ const ROUND_TRIP_SPAN: Micros = 2_000_000;
 /// Until one is known.
 const FIRST_ROUND_TRIP: Micros = 200_000;
 
+/// A probe that found less than this share of the estimate shows that it is too high. More believes jitter, less sends too much for longer.
+const REFUTES: f64 = 0.6;
+
 /// A change of the estimate by less is not worth telling.
 const TOLD_STEP: f64 = 0.01;
 
@@ -221,6 +224,7 @@ impl Estimator {
         let before = self.rate.current();
         let observed = Observed {
             usage: self.path.trend.usage(),
+            is_probing: self.prober.is_felt(now),
             acked: self.path.acked.rate(),
             queue: self.path.queue.latest(),
             standing: self.path.queue.standing(now),
@@ -241,14 +245,19 @@ impl Estimator {
     }
 
     fn finish_probe(&mut self, now: Micros) {
-        let found = self.prober.result(self.rate.current(), self.loss.by_chance(), now);
-        if let Some(found) = found.filter(|_| self.path.trend.usage() != Usage::Over) {
-            self.rate.raise(found);
+        let before = self.rate.current();
+        let Some(found) = self.prober.result(before, self.loss.by_chance(), now) else { return };
+        self.rate.bound(found.at_most, now);
+        if found.bitrate < before * REFUTES {
+            self.rate.lower(found.bitrate, now);
+            self.prober.lowered(before, self.rate.current(), now);
+        } else {
+            self.rate.raise(found.bitrate);
         }
     }
 
     fn decide_probe(&mut self, now: Micros) {
-        let is_calm = self.path.trend.usage() != Usage::Over;
+        let is_calm = self.path.trend.usage() != Usage::Over && !self.path.queue.waits();
         self.prober.decide(self.rate.current(), is_calm, self.last_sent, now);
     }
 
@@ -264,7 +273,10 @@ impl Path {
         self.delay = Some(delay);
         self.queue.note(delay, now);
         self.acked.note(arrival, sent.bytes);
-        if let Some(step) = self.groups.note(sent.at, arrival) {
+        // A probe makes a queue on purpose.
+        if sent.mark == 0
+            && let Some(step) = self.groups.note(sent.at, arrival)
+        {
             self.trend.note(step);
         }
     }

@@ -39,6 +39,10 @@ const AFTER_WISH: Micros = 500_000;
 
 /// It is not known what a probe found without feedback for so long.
 const WAIT: Micros = 1_000_000;
+/// A sender who sent nothing of a probe for so long has stopped it, and what it sent is all there is.
+const CUT: Micros = 200_000;
+/// What a probe left in the path's queue has gone so long after it, or is not only the probe's.
+const FELT: Micros = 300_000;
 /// Nothing was sent for so long: a probe would be all there is.
 const IDLE: Micros = 2_000_000;
 /// After an idle time the path shows itself for so long.
@@ -64,6 +68,15 @@ pub struct Probe {
     pub bytes: u32,
 }
 
+/// What a probe found, in bits per second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Found {
+    /// The path carries so much …
+    pub bitrate: f64,
+    /// … and not more than this, if the probe filled it.
+    pub at_most: Option<f64>,
+}
+
 /// The probes of one path.
 #[derive(Debug)]
 pub struct Prober {
@@ -75,6 +88,8 @@ pub struct Prober {
     stage: usize,
     id: u32,
     cluster: Option<Cluster>,
+    /// When the last one was over.
+    over_at: Micros,
     lowered_at: Micros,
 }
 
@@ -117,6 +132,7 @@ impl Prober {
             stage: 0,
             id: 0,
             cluster: None,
+            over_at: Micros::MIN / 2,
             lowered_at: Micros::MIN / 2,
         }
     }
@@ -152,17 +168,17 @@ impl Prober {
         }
     }
 
-    /// What the probe found, in bits per second, when all that can be known of it is. `by_chance`: the share of packets that are lost whatever
+    /// What the probe found, when all that can be known of it is. `by_chance`: the share of packets that are lost whatever
     /// is sent.
-    pub fn result(&mut self, estimate: f64, by_chance: f64, now: Micros) -> Option<f64> {
-        let cluster = self.cluster.filter(|cluster| cluster.is_out())?;
+    pub fn result(&mut self, estimate: f64, by_chance: f64, now: Micros) -> Option<Found> {
+        let cluster = self.cluster.filter(|cluster| cluster.is_out(now))?;
         if cluster.under_way > 0 && now - cluster.at < WAIT {
             return None;
         }
-        self.cluster = None;
+        (self.cluster, self.over_at) = (None, now);
         let found = cluster.found(by_chance);
         let went_well =
-            found.is_some_and(|found| found >= (cluster.probe.bitrate as f64 * GOES_ON).max(estimate * WORTH));
+            found.is_some_and(|found| found.bitrate >= (cluster.probe.bitrate as f64 * GOES_ON).max(estimate * WORTH));
         if went_well {
             (self.interval, self.again) = (INTERVAL, AGAIN);
             self.stage += 1;
@@ -176,6 +192,11 @@ impl Prober {
             self.interval = (self.interval * 2).min(LONGEST_INTERVAL);
         }
         found
+    }
+
+    /// A queue may be that of a probe.
+    pub fn is_felt(&self, now: Micros) -> bool {
+        self.cluster.is_some_and(|cluster| cluster.sent.packets > 0) || now - self.over_at < FELT
     }
 
     /// The estimate was lowered.
@@ -258,11 +279,13 @@ impl Prober {
 }
 
 impl Cluster {
-    fn is_out(&self) -> bool {
-        self.sent.bytes >= self.probe.bytes
+    /// No more of it will be sent.
+    fn is_out(&self, now: Micros) -> bool {
+        let was_cut = self.sent.packets >= FEWEST_PACKETS && now - self.at >= CUT;
+        self.sent.bytes >= self.probe.bytes || was_cut
     }
 
-    fn found(&self, by_chance: f64) -> Option<f64> {
+    fn found(&self, by_chance: f64) -> Option<Found> {
         let Tally { packets, bytes, sent, arrived } = self.arrived;
         let least = f64::from(self.sent.bytes) * ARRIVED * (1.0 - by_chance);
         if packets < FEWEST_PACKETS || f64::from(bytes) < least {
@@ -279,7 +302,11 @@ impl Cluster {
         if came > went * TOO_FAST {
             return None;
         }
-        Some(if came < went * FILLS { came * USED_OF_FULL } else { came.min(went) })
+        Some(if came < went * FILLS {
+            Found { bitrate: came * USED_OF_FULL, at_most: Some(came) }
+        } else {
+            Found { bitrate: came.min(went), at_most: None }
+        })
     }
 }
 
@@ -341,13 +368,13 @@ mod tests {
                 let found = send(&mut self.prober, probe, self.path, |_| false, self.now);
                 self.now += 100 * MS;
                 let found = found.or_else(|| self.prober.result(self.estimate, 0.0, self.now));
-                self.estimate = self.estimate.max(found.unwrap_or(0.0));
+                self.estimate = self.estimate.max(found.map_or(0.0, |found| found.bitrate));
             }
         }
     }
 
     /// Sends it over a path of that rate.
-    fn send(prober: &mut Prober, probe: Probe, path: f64, lost: impl Fn(u32) -> bool, start: Micros) -> Option<f64> {
+    fn send(prober: &mut Prober, probe: Probe, path: f64, lost: impl Fn(u32) -> bool, start: Micros) -> Option<Found> {
         let (mut at, mut free, mut left, mut count) = (start, start, i64::from(probe.bytes), 0);
         let mut packets = Vec::new();
         while left > 0 {
@@ -362,7 +389,7 @@ mod tests {
         prober.result(0.0, 0.0, at)
     }
 
-    fn once(bitrate: f64, path: f64, lost: impl Fn(u32) -> bool) -> Option<f64> {
+    fn once(bitrate: f64, path: f64, lost: impl Fn(u32) -> bool) -> Option<Found> {
         let mut prober = Prober::new(bitrate);
         prober.begin(bitrate, 0);
         let probe = prober.take().unwrap();
@@ -371,9 +398,12 @@ mod tests {
 
     #[test]
     fn a_probe_finds_its_own_rate_or_that_of_the_path() {
-        for (bitrate, path, found) in [(2e6, 50e6, 2e6), (4e6, 1e6, 0.95e6), (10e6, 9.5e6, 9.5e6)] {
+        for (bitrate, path, found, fills) in
+            [(2e6, 50e6, 2e6, false), (4e6, 1e6, 0.95e6, true), (10e6, 9.5e6, 9.5e6, false)]
+        {
             let result = once(bitrate, path, |_| false).unwrap();
-            assert!((result / found - 1.0).abs() < 0.05, "{bitrate} over {path}: {result}");
+            assert!((result.bitrate / found - 1.0).abs() < 0.05, "{bitrate} over {path}: {result:?}");
+            assert_eq!(result.at_most.is_some(), fills, "{bitrate} over {path}: {result:?}");
         }
     }
 
@@ -381,6 +411,17 @@ mod tests {
     fn a_probe_of_which_little_arrived_says_nothing() {
         assert_eq!(once(4e6, 50e6, |packet| packet % 2 == 0), None);
         assert!(once(4e6, 50e6, |packet| packet % 10 == 5).is_some());
+    }
+
+    #[test]
+    fn a_probe_that_was_cut_is_judged_by_what_was_sent() {
+        let mut prober = Prober::new(1e6);
+        prober.begin(2e6, 0);
+        let probe = prober.take().unwrap();
+        let found = send(&mut prober, Probe { bytes: probe.bytes - 1000, ..probe }, 50e6, |_| false, 0);
+        assert_eq!(found, None);
+        assert_eq!(prober.result(1e6, 0.0, CUT), None, "more may come");
+        assert!(prober.result(1e6, 0.0, CUT * 2).is_some());
     }
 
     #[test]

@@ -63,8 +63,12 @@ impl Queue {
                 return Standing::Drain;
             }
         }
-        let waits = self.lately.value().map_or(0, |least| self.over(least));
-        if waits > ENOUGH { Standing::Waits } else { Standing::Free }
+        if self.waits() { Standing::Waits } else { Standing::Free }
+    }
+
+    /// Even the quickest packets wait.
+    pub fn waits(&self) -> bool {
+        self.lately.value().is_some_and(|least| self.over(least) > ENOUGH)
     }
 
     fn has_to_drain(&mut self, least: Micros, now: Micros) -> bool {

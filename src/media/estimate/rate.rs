@@ -34,6 +34,9 @@ const GROWTH: f64 = 0.08;
 /// The estimate does not grow beyond this multiple of what is delivered and a little more: what is not tried is not known.
 const BEYOND_DELIVERED: f64 = 1.5;
 const A_LITTLE: f64 = 10_000.0;
+/// Nor, for so long, beyond what filled the path in a probe, unless nearly as much is delivered: then a little more is tried.
+const BOUND_FOR: Micros = 15_000_000;
+const BEYOND_BOUND: f64 = 1.1;
 /// Near the capacity it grows by one packet for each two times that over-use takes to show.
 const PACKET_BITS: f64 = 1200.0 * 8.0;
 const FRAME_RATE: f64 = 30.0;
@@ -46,6 +49,8 @@ const MOST_GROWTH: f64 = 0.04;
 pub struct Rate {
     current: f64,
     capacity: Capacity,
+    /// What a probe has shown to be too much for the path, until when.
+    bound: Option<(f64, Micros)>,
     grown_at: Option<Micros>,
     lowered_at: Option<Micros>,
 }
@@ -54,6 +59,8 @@ pub struct Rate {
 #[derive(Debug, Clone, Copy)]
 pub struct Observed {
     pub usage: Usage,
+    /// A queue may be a probe's.
+    pub is_probing: bool,
     /// Bits per second.
     pub acked: Option<f64>,
     /// How long the last packets waited.
@@ -64,7 +71,8 @@ pub struct Observed {
 
 impl Rate {
     pub fn new(first: f64) -> Self {
-        Self { current: first.clamp(LEAST, MOST), capacity: Capacity::default(), grown_at: None, lowered_at: None }
+        let current = first.clamp(LEAST, MOST);
+        Self { current, capacity: Capacity::default(), bound: None, grown_at: None, lowered_at: None }
     }
 
     pub fn current(&self) -> f64 {
@@ -73,6 +81,7 @@ impl Rate {
 
     pub fn update(&mut self, observed: Observed, now: Micros) {
         match (observed.usage, observed.standing) {
+            (Usage::Over, _) if observed.is_probing => self.grown_at = None,
             (Usage::Over, _) | (_, Standing::Drain) => self.back_off(observed, now),
             // What waits must leave first.
             (Usage::Under, _) | (_, Standing::Waits) => self.grown_at = None,
@@ -83,6 +92,11 @@ impl Rate {
     /// Something better than the delay showed that the path carries so much.
     pub fn raise(&mut self, to: f64) {
         self.current = self.current.max(to).clamp(LEAST, MOST);
+    }
+
+    /// A probe has filled the path at this rate, or has not filled it.
+    pub fn bound(&mut self, rate: Option<f64>, now: Micros) {
+        self.bound = rate.map(|rate| (rate, now + BOUND_FOR));
     }
 
     /// Packets that did not arrive showed that the path carries no more than this.
@@ -133,7 +147,11 @@ impl Rate {
             Some(_) => self.growth_near_capacity(observed.round_trip),
             None => self.current * GROWTH,
         };
-        let limit = (acked * BEYOND_DELIVERED + A_LITTLE).min(MOST);
+        let bound = match self.bound {
+            Some((rate, until)) if now < until => rate.max(acked * BEYOND_BOUND),
+            _ => MOST,
+        };
+        let limit = bound.min(acked * BEYOND_DELIVERED + A_LITTLE);
         if self.current < limit {
             self.current = (self.current + speed * seconds).min(limit);
         }
@@ -190,8 +208,14 @@ impl Capacity {
 mod tests {
     use super::*;
 
-    const NORMAL: Observed =
-        Observed { usage: Usage::Normal, acked: Some(1e6), queue: 0, standing: Standing::Free, round_trip: 50_000 };
+    const NORMAL: Observed = Observed {
+        usage: Usage::Normal,
+        is_probing: false,
+        acked: Some(1e6),
+        queue: 0,
+        standing: Standing::Free,
+        round_trip: 50_000,
+    };
     const OVER: Observed = Observed { usage: Usage::Over, queue: 100_000, ..NORMAL };
 
     fn run(rate: &mut Rate, observed: Observed, times: std::ops::Range<i64>) {
@@ -266,6 +290,27 @@ mod tests {
         run(&mut rate, Observed { usage: Usage::Under, ..NORMAL }, 50..5000);
         rate.update(NORMAL, 5_000_000);
         assert_eq!(rate.current(), before, "and the time it waited does not count");
+    }
+
+    #[test]
+    fn what_filled_the_path_bounds_it_until_that_is_tried_or_long_ago() {
+        let mut rate = Rate::new(1e6);
+        rate.bound(Some(1.2e6), 0);
+        run(&mut rate, NORMAL, 0..14_000);
+        assert_eq!(rate.current(), 1.2e6);
+        run(&mut rate, NORMAL, 14_000..20_000);
+        assert!(rate.current() > 1.4e6);
+        let mut rate = Rate::new(1e6);
+        rate.bound(Some(1.2e6), 0);
+        run(&mut rate, Observed { acked: Some(1.19e6), ..NORMAL }, 0..14_000);
+        assert!((1.3e6..1.32e6).contains(&rate.current()));
+    }
+
+    #[test]
+    fn the_queue_of_a_probe_changes_nothing() {
+        let mut rate = Rate::new(1.2e6);
+        run(&mut rate, Observed { is_probing: true, ..OVER }, 0..1000);
+        assert_eq!(rate.current(), 1.2e6);
     }
 
     #[test]
