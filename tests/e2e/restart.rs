@@ -8,7 +8,7 @@ use crate::server::Site;
 async fn after_a_crash_people_see_and_hear_each_other_in_the_same_call_without_a_click() {
     let _turn = turn().await;
     let backend = Backend::start().await;
-    let site = Site::new(&[&backend]).set("media.shards=1");
+    let site = Site::new(&[&backend]).keep_listeners().set("media.shards=1");
     let server = site.serve().await;
     let page = server.page();
     let (alice, bob) = video_call(&page).await;
@@ -18,12 +18,12 @@ async fn after_a_crash_people_see_and_hear_each_other_in_the_same_call_without_a
     }
     let call = alice.run("callKit.currentCall.callId").await;
 
-    let addresses = server.addresses();
+    let udp = server.udp();
     server.kill().await;
     for person in [&alice, &bob] {
         person.wait_for("the loss", "document.querySelector('#status').dataset.connection === 'reconnecting'").await;
     }
-    let _server = site.serve_at(&addresses).await;
+    let _server = site.serve_at(udp).await;
     for (person, other) in [(&alice, "bob"), (&bob, "alice")] {
         person.wait_for("a new connection", "witness.media().connections > 1").await;
         person.expect_video().await;
@@ -52,17 +52,17 @@ async fn after_a_crash_people_see_and_hear_each_other_in_the_same_call_without_a
 async fn whoever_does_not_come_back_after_a_crash_leaves_with_the_node() {
     let _turn = turn().await;
     let backend = Backend::start().await;
-    let site = Site::new(&[&backend]).set("media.shards=1").set("calls.resume_timeout=12s");
+    let site = Site::new(&[&backend]).keep_listeners().set("media.shards=1").set("calls.resume_timeout=12s");
     let server = site.serve().await;
     let page = server.page();
     let (alice, bob) = video_call(&page).await;
     alice.expect_video().await;
 
     // alice comes back well within the time that seats are held, though she may wait 5 s between two attempts by now.
-    let addresses = server.addresses();
+    let udp = server.udp();
     server.kill().await;
     bob.crash().await;
-    let _server = site.serve_at(&addresses).await;
+    let _server = site.serve_at(udp).await;
     let heard = alice.events_to("onCallEnd").await;
     assert_eq!(heard[heard.len() - 2..], ["onUserLeave bob", "onCallEnd"], "{heard:?}");
     let stream = backend.whole_call_of(0).await;

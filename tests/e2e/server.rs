@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
@@ -18,6 +19,8 @@ use crate::DEADLINE;
 pub struct Site {
     folder: TempDir,
     settings: Vec<String>,
+    /// Of the listeners that every server of this site has. They are bound, and nobody listens at them.
+    kept: Vec<Socket>,
 }
 
 /// A running server; killed when dropped.
@@ -28,8 +31,8 @@ pub struct Server {
 }
 
 /// Where a server listens.
-#[derive(Debug, Clone)]
-pub struct Addresses {
+#[derive(Debug)]
+struct Addresses {
     public: SocketAddr,
     admin: SocketAddr,
     /// Of the first shard.
@@ -52,7 +55,7 @@ impl Site {
             "media.udp_port=0",
             "media.tcp_port=0",
         ];
-        Self { folder, settings: settings.map(String::from).to_vec() }
+        Self { folder, settings: settings.map(String::from).to_vec(), kept: Vec::new() }
     }
 
     /// Puts another configuration file in the place of the one that is there.
@@ -76,16 +79,27 @@ impl Site {
         self
     }
 
+    /// Chooses where its servers listen, one after the other. While none runs, nobody else is given these ports.
+    pub fn keep_listeners(mut self) -> Self {
+        for listener in ["public", "admin"] {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+            // The server does the same: so both may be bound as long as one of them listens.
+            socket.set_reuse_address(true).expect("an option of sockets");
+            socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
+            let address = socket.local_addr().ok().and_then(|address| address.as_socket()).expect("it is bound");
+            self.settings.push(format!("http.{listener}={address}"));
+            self.kept.push(socket);
+        }
+        self
+    }
+
     pub async fn serve(&self) -> Server {
         self.serve_with(&[], |_| {}).await
     }
 
-    /// Where an earlier one listened.
-    pub async fn serve_at(&self, addresses: &Addresses) -> Server {
-        let Addresses { public, admin, udp } = addresses;
-        let there =
-            [format!("http.public={public}"), format!("http.admin={admin}"), format!("media.udp_port={}", udp.port())];
-        self.serve_with(&there, |_| {}).await
+    /// With the media port of an earlier one.
+    pub async fn serve_at(&self, udp: SocketAddr) -> Server {
+        self.serve_with(&[format!("media.udp_port={}", udp.port())], |_| {}).await
     }
 
     /// With more settings, and a process made ready by `prepare`.
@@ -233,8 +247,8 @@ impl Server {
         self.addresses.public
     }
 
-    pub fn addresses(&self) -> Addresses {
-        self.addresses.clone()
+    pub fn udp(&self) -> SocketAddr {
+        self.addresses.udp
     }
 
     pub fn admin(&self) -> SocketAddr {
