@@ -213,8 +213,9 @@ impl Estimator {
         }
         self.told_at = now;
         self.path.note(sent, arrival, now);
-        self.loss.waited(self.path.queue.latest());
-        if sent.mark != 0 {
+        if sent.mark == 0 {
+            self.loss.waited(self.path.queue.latest());
+        } else {
             self.prober.told(sent, Some(arrival));
         }
     }

@@ -34,7 +34,8 @@ const DEEP_FALL: f64 = 0.66;
 const AFTER_DEEP_FALL: Micros = 1_000_000;
 /// While a queue grows or has just been let drain no probe is sent.
 const CALM: Micros = 500_000;
-/// More is looked for: soon, but not at each change.
+/// So many times more is looked for than by the last probe: soon. Lower probes at each change of what is sent.
+const MORE: f64 = 1.2;
 const AFTER_WISH: Micros = 500_000;
 
 /// It is not known what a probe found without feedback for so long.
@@ -81,6 +82,8 @@ pub struct Found {
 #[derive(Debug)]
 pub struct Prober {
     desired: f64,
+    /// What was desired when the last probe was sent.
+    probed_for: f64,
     /// `None`: nothing is sent.
     next: Option<Micros>,
     interval: Micros,
@@ -126,6 +129,7 @@ impl Prober {
     pub fn new(first: f64) -> Self {
         Self {
             desired: first,
+            probed_for: 0.0,
             next: None,
             interval: INTERVAL,
             again: AGAIN,
@@ -139,7 +143,7 @@ impl Prober {
 
     /// What could be used at most has changed.
     pub fn look_for(&mut self, desired: f64, now: Micros) {
-        if desired > self.desired {
+        if desired > self.desired && desired >= self.probed_for * MORE {
             self.sooner(now + AFTER_WISH);
         }
         self.desired = desired;
@@ -261,6 +265,7 @@ impl Prober {
     }
 
     fn begin(&mut self, bitrate: f64, now: Micros) {
+        self.probed_for = self.desired;
         self.id = self.id.wrapping_add(1);
         let rate = bitrate / 8.0;
         let bytes = (rate * LONGEST).clamp(FEWEST_BYTES, LEAST_BYTES).max(rate * LENGTH) as u32;
@@ -411,6 +416,16 @@ mod tests {
     fn a_probe_of_which_little_arrived_says_nothing() {
         assert_eq!(once(4e6, 50e6, |packet| packet % 2 == 0), None);
         assert!(once(4e6, 50e6, |packet| packet % 10 == 5).is_some());
+    }
+
+    #[test]
+    fn a_wish_that_changes_a_little_all_the_time_is_no_reason_to_probe() {
+        let mut lab = Lab::new(1e6, 4e6, 1e6);
+        for step in 0..300 {
+            lab.prober.look_for(if step % 2 == 0 { 4.4e6 } else { 4e6 }, lab.now);
+            lab.run(200 * MS);
+        }
+        assert!(lab.probed.len() < 12, "{:?}", lab.probed);
     }
 
     #[test]
