@@ -54,8 +54,10 @@ const ROUND_TRIP_SPAN: Micros = 2_000_000;
 /// Until one is known.
 const FIRST_ROUND_TRIP: Micros = 200_000;
 
-/// A probe that found less than this share of the estimate shows that it is too high. More believes jitter, less sends too much for longer.
+/// A probe that found less than this share of the estimate shows that it is too high; two in a row that found less than the other one do.
+/// More believes jitter, less sends too much for longer.
 const REFUTES: f64 = 0.6;
+const DOUBTS: f64 = 0.85;
 
 /// A change of the estimate by less is not worth telling.
 const TOLD_STEP: f64 = 0.01;
@@ -76,6 +78,8 @@ pub struct Estimator {
     rate: Rate,
     loss: Loss,
     prober: Prober,
+    /// What the last probe found, if it was less than the estimate.
+    doubt: Option<f64>,
     round_trip: Lowest<ROUND_TRIP_SPAN>,
     /// The estimate that was polled last.
     told: f64,
@@ -104,6 +108,7 @@ impl Estimator {
             path: Path::default(),
             loss: Loss::default(),
             prober: Prober::new(rate.current()),
+            doubt: None,
             round_trip: Lowest::default(),
             told: rate.current(),
             rate,
@@ -249,12 +254,21 @@ impl Estimator {
         let before = self.rate.current();
         let Some(found) = self.prober.result(before, self.loss.by_chance(), now) else { return };
         self.rate.bound(found.at_most, now);
-        if found.bitrate < before * REFUTES {
-            self.rate.lower(found.bitrate, now);
-            self.prober.lowered(before, self.rate.current(), now);
-        } else {
+        let doubted = self.doubt.take();
+        if found.bitrate >= before * DOUBTS {
             self.rate.raise(found.bitrate);
+            return;
         }
+        let refuted = match doubted {
+            _ if found.bitrate < before * REFUTES => found.bitrate,
+            Some(doubted) => found.bitrate.max(doubted),
+            None => {
+                self.doubt = Some(found.bitrate);
+                return;
+            }
+        };
+        self.rate.lower(refuted, now);
+        self.prober.lowered(before, self.rate.current(), now);
     }
 
     fn decide_probe(&mut self, now: Micros) {
@@ -274,10 +288,7 @@ impl Path {
         self.delay = Some(delay);
         self.queue.note(delay, now);
         self.acked.note(arrival, sent.bytes);
-        // A probe makes a queue on purpose.
-        if sent.mark == 0
-            && let Some(step) = self.groups.note(sent.at, arrival)
-        {
+        if let Some(step) = self.groups.note(sent.at, arrival) {
             self.trend.note(step);
         }
     }

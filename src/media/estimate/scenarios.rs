@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Estimator;
-use super::sim::{Link, Media, World, ms, secs};
+use super::sim::{Link, Media, Seen, World, ms, secs};
 
 const SEEDS: std::ops::RangeInclusive<u64> = 1..=6;
 const FIRST: u64 = 1_000_000;
@@ -56,6 +56,32 @@ fn a_link_that_has_less_than_is_looked_for_is_probed_seldom() {
             world.probe_bytes,
             world.media_bytes
         );
+    }
+}
+
+#[test]
+fn what_probes_found_of_a_thin_link_is_kept_and_not_outgrown() {
+    for seed in SEEDS {
+        for (link, used) in [(700_000, 320_000), (300_000, 190_000), (1_300_000, 980_000)] {
+            let mut world = World::new(seed, FIRST, 2_000_000, Link::of(link), Media::of(used));
+            world.run(secs(60));
+            let near = |seen: &Seen| (link * 75..link * 115).contains(&(seen.estimate * 100));
+            let share = world.share_since(secs(10), near);
+            assert!(share > 0.9, "{used} of {link} used, seed {seed}: {share}");
+            assert!(world.least_since(secs(10)) >= used * 9 / 10, "{used} of {link} used, seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn a_link_that_thins_unseen_is_found_out_by_the_next_probe() {
+    for seed in SEEDS {
+        let mut world = World::new(seed, FIRST, 6_000_000, Link::of(4_000_000), Media::of(200_000));
+        world.run(secs(10));
+        world.link = Link::of(600_000);
+        world.run(secs(13));
+        assert!(world.estimate() < 700_000, "seed {seed}: {}", world.estimate());
+        assert!(world.least_since(secs(10)) > 350_000, "seed {seed}: {}", world.least_since(secs(10)));
     }
 }
 
