@@ -9,7 +9,7 @@ use tokio::sync::MutexGuard;
 use crate::backend::{Backend, Envelope, names};
 use crate::browser::{Browser, Make, turn, video_call};
 use crate::network::Network;
-use crate::rpc::Client;
+use crate::rpc::{Client, assert_turns, is_media};
 use crate::server::{Server, Site};
 
 /// A server with a backend, and two people at their browsers.
@@ -50,29 +50,21 @@ impl Stage {
     }
 }
 
-/// Which media come and go, and when exactly, is up to the devices; the rest of a stream is not.
-fn is_media(label: &str) -> bool {
-    label.contains("Available ")
-}
-
 fn flow(labels: &[String]) -> Vec<&str> {
     labels.iter().map(String::as_str).filter(|label| !is_media(label)).collect()
 }
 
-/// The user's media events, of which each must lie between the user's joining and leaving.
-fn media<'a>(labels: &'a [String], user: &str) -> Vec<&'a str> {
+/// The user's media events all lie between the user's joining and leaving.
+fn assert_media_within(labels: &[String], user: &str) {
     let place = |event: &str| labels.iter().position(|label| *label == format!("{event} {user}"));
-    let of_user = |label: &str| is_media(label) && label.split(' ').nth(1) == Some(user);
-    for (index, label) in labels.iter().enumerate().filter(|(_, label)| of_user(label)) {
+    for (index, label) in labels.iter().enumerate().filter(|(_, label)| is_media_of(label, user)) {
         assert!(place("onUserJoin").is_some_and(|join| join < index), "{label} before the joining: {labels:?}");
         assert!(place("onUserLeave").is_none_or(|leave| index < leave), "{label} after the leaving: {labels:?}");
     }
-    labels.iter().map(String::as_str).filter(|label| of_user(label)).collect()
 }
 
-fn sorted(mut labels: Vec<&str>) -> Vec<&str> {
-    labels.sort_unstable();
-    labels
+fn is_media_of(label: &str, user: &str) -> bool {
+    is_media(label) && label.split(' ').nth(1) == Some(user)
 }
 
 const WHOLE_CALL: [&str; 7] = [
@@ -101,24 +93,23 @@ async fn two_people_see_and_hear_each_other() {
     let heard_by_alice = stage.alice.events_to("onCallEnd").await;
     let heard_by_bob = stage.bob.events_to("onCallEnd").await;
     assert_eq!(flow(&heard_by_alice), ["onUserJoin bob", "onCallBegin", "onCallEnd"]);
-    assert_eq!(sorted(media(&heard_by_alice, "bob")), ["onUserAudioAvailable bob on", "onUserVideoAvailable bob on"]);
-    assert!(media(&heard_by_alice, "alice").is_empty(), "nobody is told of their own media: {heard_by_alice:?}");
+    assert!(!heard_by_alice.iter().any(|label| is_media_of(label, "alice")), "nobody is told of their own media");
     assert_eq!(
         flow(&heard_by_bob),
         ["onCallReceived", "onCallBegin", "onUserJoin alice", "onUserLeave alice", "onCallEnd"]
     );
-    let on_and_off = |user: &str| {
-        ["Audio", "Video"]
-            .map(|kind| ["off", "on"].map(|state| format!("onUser{kind}Available {user} {state}")))
-            .concat()
-    };
-    assert_eq!(sorted(media(&heard_by_bob, "alice")), on_and_off("alice"));
 
     let stream = stage.stream().await;
     let labels = names(&stream);
     assert_eq!(flow(&labels), WHOLE_CALL);
-    for user in ["alice", "bob"] {
-        assert_eq!(sorted(media(&labels, user)), on_and_off(user));
+    for kind in ["Audio", "Video"] {
+        assert_turns(&heard_by_alice, kind, "bob", 1);
+        assert_turns(&heard_by_bob, kind, "alice", 2);
+        assert_turns(&labels, kind, "alice", 2);
+        assert_turns(&labels, kind, "bob", 2);
+    }
+    for (labels, user) in [(&heard_by_alice, "bob"), (&heard_by_bob, "alice"), (&labels, "alice"), (&labels, "bob")] {
+        assert_media_within(labels, user);
     }
     let end = &stream.last().expect("an end").data;
     for user in ["alice", "bob"] {
@@ -142,9 +133,10 @@ async fn a_voice_call_has_voices_and_no_video() {
     expected.swap(4, 5);
     assert_eq!(flow(&labels), expected);
     for user in ["alice", "bob"] {
-        let on_and_off = ["on", "off"].map(|state| format!("onUserAudioAvailable {user} {state}"));
-        assert_eq!(media(&labels, user), on_and_off);
+        assert_turns(&labels, "Audio", user, 2);
+        assert_media_within(&labels, user);
     }
+    assert!(!labels.iter().any(|label| label.starts_with("onUserVideoAvailable")), "{labels:?}");
     assert_eq!(stream[0].data["callMediaType"], 0);
 }
 
@@ -183,10 +175,11 @@ async fn the_camera_goes_off_and_comes_back() {
     stage.alice.expect_tile("bob", "tile.dataset.audio === 'off' && tile.dataset.video === 'on'").await;
     stage.alice.click("#hangup").await;
     let labels = names(&stage.stream().await);
-    let video: Vec<&str> = media(&labels, "alice").into_iter().filter(|label| label.contains("Video")).collect();
-    assert_eq!(video, ["on", "off", "on", "off"].map(|state| format!("onUserVideoAvailable alice {state}")));
-    let audio: Vec<&str> = media(&labels, "bob").into_iter().filter(|label| label.contains("Audio")).collect();
-    assert_eq!(audio, ["on", "off"].map(|state| format!("onUserAudioAvailable bob {state}")));
+    assert_turns(&labels, "Video", "alice", 4);
+    assert_turns(&labels, "Audio", "bob", 2);
+    for user in ["alice", "bob"] {
+        assert_media_within(&labels, user);
+    }
     assert_eq!(flow(&labels), WHOLE_CALL);
 }
 

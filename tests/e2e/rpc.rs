@@ -206,6 +206,17 @@ impl Client {
         }
     }
 
+    /// As [`Client::expect_all`], whatever media come and go between.
+    pub async fn expect_flow(&mut self, call: &str, labels: &[&str]) {
+        for expected in labels {
+            let mut told = self.next_label(call).await;
+            while is_media(&told) {
+                told = self.next_label(call).await;
+            }
+            assert_eq!(told, *expected);
+        }
+    }
+
     /// The next event, whichever it is, as `label` has it.
     pub async fn next_label(&mut self, call: &str) -> String {
         let Event { name, params } = self.next_event("an event").await;
@@ -317,4 +328,39 @@ pub fn label(name: &str, payload: &Value) -> String {
         }
     }
     label
+}
+
+/// Whether it tells of media. They come and go as devices do, and when exactly is up to them; the rest of what is told is not.
+pub fn is_media(label: &str) -> bool {
+    label.contains("Available ")
+}
+
+/// A user's media of this kind, `Audio` or `Video`, came and went in turn, so often in all. A machine so busy that it sends none for two seconds
+/// makes them go and come once more, which is told as it is.
+#[track_caller]
+pub fn assert_turns(labels: &[String], kind: &str, user: &str, turns: usize) {
+    let prefix = format!("onUser{kind}Available {user} ");
+    let states: Vec<&str> = labels.iter().filter_map(|label| label.strip_prefix(&prefix)).collect();
+    assert!(are_in_turn(&states, turns), "{turns} turns of {prefix}expected, {states:?} told: {labels:?}");
+}
+
+fn are_in_turn(states: &[&str], turns: usize) -> bool {
+    let alternate = states.iter().enumerate().all(|(index, state)| *state == ["on", "off"][index % 2]);
+    alternate && states.len() >= turns && (states.len() - turns).is_multiple_of(2)
+}
+
+#[test]
+fn turns_are_on_and_off_as_often_as_expected_or_by_whole_stalls_more() {
+    for (states, turns, good) in [
+        (&["on", "off"][..], 2, true),
+        (&["on", "off", "on", "off"], 2, true),
+        (&["on", "off"], 4, false),
+        (&["on"], 2, false),
+        (&["on", "off", "on"], 2, false),
+        (&["on", "on", "off", "off"], 2, false),
+        (&["off", "on"], 2, false),
+        (&[], 2, false),
+    ] {
+        assert_eq!(are_in_turn(states, turns), good, "{states:?}, {turns}");
+    }
 }
