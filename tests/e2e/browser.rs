@@ -75,6 +75,10 @@ impl Browser {
         browser
     }
 
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Opens another page in place of this one.
     pub async fn go(&self, address: &str) {
         match &self.engine {
@@ -105,6 +109,11 @@ impl Browser {
         let source = include_str!("crowd.js");
         browser.run(&format!("(async () => {{ {source} }})()")).await;
         browser
+    }
+
+    /// Makes `stage.js` known to the page.
+    pub async fn set_stage(&self) {
+        self.run(&format!("(() => {{ {} }})()", include_str!("stage.js"))).await;
     }
 
     /// One more person in the crowd's tab, in a colour given by its hue.

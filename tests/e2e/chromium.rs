@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::DEADLINE;
+use crate::link;
 
 /// Fake devices, loopback allowed in ICE, and nothing that talks to anyone else.
 const FLAGS: [&str; 18] = [
@@ -124,6 +125,7 @@ impl Driver {
         let mut command = Command::new("chromedriver");
         command.env("TMPDIR", folder);
         command.args(["--port=0", "--log-level=WARNING"]).stdout(Stdio::piped()).stderr(Stdio::null());
+        link::hurry(&mut command);
         let mut process = command.spawn().expect("chromedriver is installed (tests/run does it)");
         let stdout = BufReader::new(process.stdout.take().expect("stdout is piped"));
         let mut driver = Self { process, port: 0, session: None };

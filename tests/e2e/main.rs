@@ -4,9 +4,11 @@
 
 mod api;
 mod backend;
+mod bad_links;
 mod browser;
 mod calls;
 mod chromium;
+mod codecs;
 mod console;
 mod delivery;
 mod doors;
@@ -15,6 +17,7 @@ mod firefox;
 mod full;
 mod groups;
 mod layers;
+mod link;
 mod load;
 mod lost;
 mod network;

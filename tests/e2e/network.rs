@@ -10,12 +10,15 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use crate::link::{self, Link};
 use crate::server::{Server, Site};
 
 /// Both sides and their cables. They go with the test's last process.
 pub struct Network {
     site: File,
     cables: usize,
+    /// Where the site's media can be reached.
+    addresses: Vec<Ipv4Addr>,
 }
 
 impl Network {
@@ -26,13 +29,13 @@ impl Network {
         ip("link set lo up");
         unshare();
         ip("link set lo up");
-        let network = Self { site, cables: 0 };
+        let network = Self { site, cables: 0, addresses: vec![SITE] };
         (0..cables).fold(network, |network, _| network.lay_cable())
     }
 
     fn lay_cable(mut self) -> Self {
         let cable = self.cables;
-        let site = format!("/proc/{}/fd/{}", std::process::id(), self.site.as_raw_fd());
+        let site = self.site_name();
         ip(&format!("link add cable{cable} type veth peer name cable{cable} netns {site}"));
         ip(&format!("addr add {}/24 dev cable{cable}", person(cable)));
         ip(&format!("link set cable{cable} up"));
@@ -48,11 +51,33 @@ impl Network {
         self
     }
 
+    /// One more way to the site's media, at [`link::SITE_BY_LINK`] and as bad as a test wants it. Before the server starts.
+    pub fn lay_link(&mut self) -> Link {
+        let [people, site] = [PEOPLES_TUN, SITES_TUN].map(link::tun);
+        ip(&format!("link set {SITES_TUN} netns {}", self.site_name()));
+        self.ip_at_site(&format!("addr add {}/24 dev {SITES_TUN}", link::SITE_BY_LINK));
+        self.ip_at_site(&format!("link set {SITES_TUN} up"));
+        // The site answers by the way it was asked, whatever address of its machine a browser asks from.
+        self.ip_at_site(&format!("rule add from {} table {LINK_TABLE}", link::SITE_BY_LINK));
+        self.ip_at_site(&format!("route add default dev {SITES_TUN} table {LINK_TABLE}"));
+        ip(&format!("addr add {}/24 dev {PEOPLES_TUN}", link::PEOPLE_BY_LINK));
+        ip(&format!("link set {PEOPLES_TUN} up"));
+        self.addresses.push(link::SITE_BY_LINK);
+        Link::between(people, site)
+    }
+
+    fn site_name(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.site.as_raw_fd())
+    }
+
     /// Starts the server at the site; its try-a-call page is for everyone on this network.
     pub async fn serve(&self, site: &Site) -> Server {
-        let here = [format!("http.public={SITE}:0"), format!("media.address={SITE}"), "http.try_page=all".to_owned()];
+        let media: Vec<String> = self.addresses.iter().map(|address| format!("\"{address}\"")).collect();
+        let media = format!("media.address=[{}]", media.join(", "));
+        let here = [format!("http.public={SITE}:0"), media, "http.try_page=all".to_owned()];
         site.serve_with(&here, |command| {
             self.at_site(command);
+            link::hurry(command);
         })
         .await
     }
@@ -75,7 +100,15 @@ impl Network {
     }
 }
 
-const SITE: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
+/// The two ends of a link, each on its side's machine.
+const PEOPLES_TUN: &str = "people-link";
+const SITES_TUN: &str = "site-link";
+
+/// The number of the routes that the site has for what leaves by its link.
+const LINK_TABLE: u8 = 99;
+
+/// Where the site is, by any cable.
+pub const SITE: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
 
 /// This machine's end of a cable.
 fn person(cable: usize) -> Ipv4Addr {

@@ -84,7 +84,7 @@ window.witness = {
       video: (await received("video")).map(pick),
       events: this.events(),
       tiles: [...document.querySelectorAll("#tiles .tile")].map((tile) => ({ ...tile.dataset })),
-      said: window.said?.(),
+      said: await window.said?.(),
       crowd: window.crowd?.describe(),
       text: document.body.innerText.slice(0, 2000),
     };
