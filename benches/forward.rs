@@ -20,10 +20,11 @@ use callisto::media::command::Permissions;
 use callisto::media::io::bind::Addresses;
 use callisto::media::io::udp::Socket;
 use callisto::media::io::{Plane, Ports};
+use callisto::media::outbound::{Outbound, Path};
 use callisto::media::{Command, Report, Settings, ShardSnapshot, Spread};
 use str0m::change::SdpAnswer;
 use str0m::media::{Direction, MediaKind};
-use str0m::net::{Protocol, Receive, Transmit};
+use str0m::net::{Protocol, Receive};
 use str0m::rtp::{Extension, ExtensionMap, RtpWrite};
 use str0m::{Candidate, Event, Input, Output, Rtc};
 use tokio::sync::mpsc::{Receiver, channel};
@@ -617,7 +618,7 @@ fn encrypt_and_send(addresses: &[SocketAddr], mut pace: Pace, seconds: u64) -> M
         .expect("a socket");
     let source = socket.candidates()[0];
     let payload = vec![7; PAYLOAD];
-    let mut datagrams = Vec::new();
+    let mut datagrams = Outbound::default();
     let mut measured =
         Measured { packets: 0, cpu: Duration::ZERO, delays: vec![], turns: 0, calls: 0, datagrams_in: 0 };
     let mut run = |span: Duration, measured: &mut Measured| {
@@ -627,12 +628,11 @@ fn encrypt_and_send(addresses: &[SocketAddr], mut pace: Pace, seconds: u64) -> M
             let began = own_cpu();
             for (cipher, address) in ciphers.iter_mut().zip(addresses) {
                 for n in 0..due {
-                    let mut contents = vec![0; HEADER + PAYLOAD + TAG];
+                    let path = Path { proto: Protocol::Udp, source, destination: *address };
+                    let contents = datagrams.write(path, |bytes| bytes.resize(bytes.len() + HEADER + PAYLOAD + TAG, 0));
                     contents[0] = n as u8;
                     let (header, body) = contents.split_at_mut(HEADER);
                     cipher.encrypt(&[9; 12], header, &payload, body).expect("a cipher that works");
-                    let destination = *address;
-                    datagrams.push(Transmit { proto: Protocol::Udp, source, destination, contents: contents.into() });
                 }
             }
             let sent = socket.send(&datagrams);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid};
-use str0m::net::{Protocol, Receive, Transmit};
+use str0m::net::{Protocol, Receive};
 use str0m::rtp::{ExtensionValues, RtpPacket, RtpWrite};
 use str0m::{Candidate, Event, Input, Output, Rtc};
 
@@ -14,6 +14,7 @@ use super::link::Link;
 use super::plan::{Plan, Role};
 use super::source::{self, Packet, Source};
 use super::tally::{Stream, Tally};
+use crate::media::outbound::Outbound;
 
 /// Level of the synthetic voices, in dBov.
 const LEVEL: i8 = -30;
@@ -156,7 +157,7 @@ impl Client {
     }
 
     /// A datagram came.
-    pub fn receive(&mut self, from: SocketAddr, datagram: &[u8], clock: Clock, out: &mut Vec<Transmit>) {
+    pub fn receive(&mut self, from: SocketAddr, datagram: &[u8], clock: Clock, out: &mut Outbound) {
         if !self.down.passes(datagram.len(), clock.now) {
             return;
         }
@@ -169,7 +170,7 @@ impl Client {
     }
 
     /// Time passes: what is due is sent.
-    pub fn run(&mut self, clock: Clock, out: &mut Vec<Transmit>) {
+    pub fn run(&mut self, clock: Clock, out: &mut Outbound) {
         if self.closed {
             return;
         }
@@ -184,7 +185,7 @@ impl Client {
     }
 
     /// Says goodbye.
-    pub fn close(&mut self, clock: Clock, out: &mut Vec<Transmit>) {
+    pub fn close(&mut self, clock: Clock, out: &mut Outbound) {
         if self.rtc.close().is_ok() {
             self.drain(clock, out);
         }
@@ -204,13 +205,13 @@ impl Client {
         });
     }
 
-    fn drain(&mut self, clock: Clock, out: &mut Vec<Transmit>) {
+    fn drain(&mut self, clock: Clock, out: &mut Outbound) {
         let mut timeouts = 0;
         loop {
             match self.rtc.poll_output() {
                 Ok(Output::Transmit(transmit)) => {
                     if self.up.passes(transmit.contents.len(), clock.now) {
-                        out.push(transmit);
+                        out.transmit(&transmit);
                     }
                 }
                 Ok(Output::Event(event)) => self.note(event, clock),

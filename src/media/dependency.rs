@@ -38,9 +38,10 @@ impl ExtensionSerializer for DescriptorSerializer {
     }
 
     fn parse_value(&self, buf: &[u8], values: &mut ExtensionValues) -> bool {
-        let fits = (MANDATORY..=MAX_LEN).contains(&buf.len());
-        if fits {
-            values.user_values.set(Descriptor(buf.into()));
+        let descriptor = Descriptor::new(buf);
+        let fits = descriptor.is_some();
+        if let Some(descriptor) = descriptor {
+            values.user_values.set(descriptor);
         }
         fits
     }
@@ -59,6 +60,15 @@ impl ExtensionSerializer for DescriptorSerializer {
 }
 
 impl Descriptor {
+    /// `None`: no descriptor is so short, or so long.
+    pub fn new(bytes: &[u8]) -> Option<Self> {
+        (MANDATORY..=MAX_LEN).contains(&bytes.len()).then(|| Self(bytes.into()))
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     pub fn frame_number(&self) -> u16 {
         u16::from_be_bytes([self.0[1], self.0[2]])
     }

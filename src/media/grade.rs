@@ -30,12 +30,12 @@ impl Room {
                     self.member_mut(seat).gauge.ingress(&stats, source, flow);
                 }
             }
-            PeerEvent::Egress(stats) => {
-                let Some(slot) = self.member_mut(seat).slots.iter().position(|slot| slot.mid == stats.mid) else {
+            PeerEvent::Egress(mid, heard) => {
+                let Some(slot) = self.member_mut(seat).slots.iter().position(|slot| slot.mid == mid) else {
                     return;
                 };
                 let sent = self.sent(seat, slot, now);
-                self.member_mut(seat).gauge.egress(&stats, sent);
+                self.member_mut(seat).gauge.egress(&heard, sent);
             }
             _ => {}
         }
@@ -94,7 +94,6 @@ impl Room {
         let jitter = track.and_then(|track| track.encodings.iter().map(|encoding| encoding.jitter).max());
         Sent {
             is_video: slot.kind.is_video(),
-            written: slot.written,
             holes: slot.take_holes(),
             jitter: jitter.unwrap_or(Duration::ZERO),
             still: slot.take_still(now),

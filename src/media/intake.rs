@@ -169,7 +169,7 @@ impl Room {
                 }
             }
             PeerEvent::Estimate(bitrate) => member.budget.note(bitrate, turn.now),
-            PeerEvent::Peer(_) | PeerEvent::Ingress(_) | PeerEvent::Egress(_) => self.measure(seat, event, turn.now),
+            PeerEvent::Peer(_) | PeerEvent::Ingress(_) | PeerEvent::Egress(..) => self.measure(seat, event, turn.now),
         }
     }
 }

@@ -11,6 +11,7 @@ use str0m::media::MediaKind;
 use super::budget::Budget;
 use super::command::{Permissions, SlotWish};
 use super::demux::Names;
+use super::header::Ids;
 use super::negotiate::{self, Plan};
 use super::peer::Peer;
 use super::slot::Slot;
@@ -80,11 +81,8 @@ impl Member {
                 codecs.push((types, fresh.clone()));
                 fresh
             });
-            if kept.is_none() {
-                self.peer.bound_retransmission(slot.mid);
-            }
-            let extensions = negotiate::extensions(answer, &line.mid);
-            slot.renegotiated(self.peer.outgoing(slot.mid), known, &extensions);
+            let ids = Ids::of(&negotiate::extensions(answer, &line.mid));
+            slot.renegotiated(self.peer.outgoing(slot.mid, ids), known, ids.descriptor.is_some());
             self.slots.push(slot);
         }
         self.apply_wishes();

@@ -24,6 +24,7 @@ pub mod floor;
 pub mod flow;
 mod gaps;
 mod grade;
+pub mod header;
 #[cfg(test)]
 mod hostile;
 mod intake;
@@ -37,6 +38,9 @@ pub mod member;
 pub mod negotiate;
 #[cfg(test)]
 mod network;
+pub mod outbound;
+pub mod outgoing;
+pub mod pacer;
 #[cfg(test)]
 mod pair;
 pub mod payload;
@@ -56,6 +60,7 @@ pub mod route;
 pub mod rtcp;
 #[cfg(test)]
 mod scenarios;
+pub mod sender;
 pub mod shard;
 mod share;
 #[cfg(test)]
@@ -72,6 +77,7 @@ pub mod timers;
 pub mod ufrag;
 #[cfg(test)]
 mod viewer;
+pub mod wallclock;
 
 use std::net::IpAddr;
 use std::time::Duration;

@@ -120,23 +120,26 @@ pub fn payload_types(answer: &str, mid: &Mid) -> Vec<u8> {
     Vec::new()
 }
 
-/// The header extensions on the answer's m-line named `mid`, by their URI.
-pub fn extensions(answer: &str, mid: &Mid) -> Vec<String> {
-    let mut uris = Vec::new();
+/// The header extensions on the answer's m-line named `mid`: ids and URIs.
+pub fn extensions(answer: &str, mid: &Mid) -> Vec<(u8, String)> {
+    let mut extensions = Vec::new();
     let mut found = false;
     for line in answer.lines() {
         if line.starts_with("m=") {
             if found {
                 break;
             }
-            uris.clear();
+            extensions.clear();
         } else if line.strip_prefix("a=mid:").is_some_and(|name| name.trim() == mid.as_str()) {
             found = true;
-        } else if let Some(uri) = line.strip_prefix("a=extmap:").and_then(|map| map.split(' ').nth(1)) {
-            uris.push(uri.trim().to_owned());
+        } else if let Some((id, uri)) = line.strip_prefix("a=extmap:").and_then(|map| map.split_once(' ')) {
+            // RFC 8285, 5: a direction may follow the id.
+            let id = id.split('/').next().and_then(|id| id.parse().ok());
+            let uri = uri.split(' ').next().unwrap_or_default();
+            extensions.extend(id.map(|id| (id, uri.trim().to_owned())));
         }
     }
-    if found { uris } else { Vec::new() }
+    if found { extensions } else { Vec::new() }
 }
 
 fn section_mids(sdp: &str) -> Vec<Option<String>> {
@@ -344,8 +347,8 @@ mod tests {
     fn extensions_are_those_of_the_named_line() {
         let answer = "v=0\r\nm=audio 9\r\na=extmap:1 u:a\r\na=mid:0\r\na=extmap:2/sendonly u:b\r\nm=video 9\r\na=mid:1\r\n\
                       a=extmap:1 u:c\r\n";
-        assert_eq!(extensions(answer, &mid("0")), ["u:a", "u:b"]);
-        assert_eq!(extensions(answer, &mid("1")), ["u:c"]);
+        assert_eq!(extensions(answer, &mid("0")), [(1, "u:a".to_owned()), (2, "u:b".to_owned())]);
+        assert_eq!(extensions(answer, &mid("1")), [(1, "u:c".to_owned())]);
         assert!(extensions(answer, &mid("2")).is_empty());
     }
 

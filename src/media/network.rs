@@ -133,7 +133,7 @@ fn a_short_disturbance_is_not_told() {
         let mut world = call(seed, Path::GOOD);
         // Within one window, which began when the call did.
         let into_window = world.now.duration_since(world.began).as_millis() as u64 % 2000;
-        world.run_for(ms(2300 - into_window));
+        world.run_for(ms(2100 - into_window));
         let began = world.now;
         world.paths.insert(1, Path { loss_up: 0.3, loss_down: 0.3, ..Path::GOOD });
         world.run_for(ms(1000));

@@ -1,9 +1,7 @@
 //! What a forwarder must see of a payload without decoding it: where key frames start, and the picture numbers that must not jump.
 
-use std::sync::Arc;
-
 use str0m::format::Codec;
-use str0m::rtp::{Vp8Descriptor, Vp8Patch};
+use str0m::rtp::Vp8Descriptor;
 
 use super::layer::{Layer, Layers, Place};
 use super::picture_size;
@@ -28,33 +26,44 @@ pub struct Glimpse {
     descriptor: Descriptor,
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Descriptor {
-    /// Nothing in it depends on who sent the frames before.
-    Plain,
-    Vp8(Vp8Descriptor),
-    Vp9(Vp9Descriptor),
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Vp9Descriptor {
-    picture: Option<Vp9Picture>,
+/// Where a payload's descriptor has its numbers.
+#[derive(Debug, Clone, Copy, Default)]
+struct Descriptor {
+    picture: Option<PictureField>,
+    /// With its offset.
     tl0: Option<(usize, u8)>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Vp9Picture {
+struct PictureField {
     offset: usize,
     id: u16,
+    /// It has 15 bits, not 7.
     long: bool,
 }
 
-/// How a payload leaves: as it came, or with its picture numbers replaced.
-#[derive(Debug, Clone)]
-pub enum Renumbered {
-    AsIs,
-    Vp8(Vp8Patch),
-    Copied(Arc<[u8]>),
+/// Numbers to be written over those of a payload, which keeps its length. Descriptors are short: the offsets fit a byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Patch {
+    picture: Option<(u8, u16, bool)>,
+    tl0: Option<(u8, u8)>,
+}
+
+impl Patch {
+    /// `payload` is the one that the patch was made of, or a copy.
+    pub fn apply(&self, payload: &mut [u8]) {
+        match self.picture {
+            Some((offset, id, true)) => {
+                let field = &mut payload[usize::from(offset)..][..2];
+                field.copy_from_slice(&(0x8000 | id).to_be_bytes());
+            }
+            Some((offset, id, false)) => payload[usize::from(offset)] = id as u8 & 0x7f,
+            None => {}
+        }
+        if let Some((offset, tl0)) = self.tl0 {
+            payload[usize::from(offset)] = tl0;
+        }
+    }
 }
 
 impl Glimpse {
@@ -64,7 +73,7 @@ impl Glimpse {
             key_frame_start,
             place: Place::SINGLE,
             height: None,
-            descriptor: Descriptor::Plain,
+            descriptor: Descriptor::default(),
         };
         let sized = |key_frame_start: bool, height: fn(&[u8]) -> Option<u16>| Glimpse {
             height: key_frame_start.then(|| height(payload)).flatten(),
@@ -83,97 +92,64 @@ impl Glimpse {
     }
 
     pub fn ids(&self) -> PictureIds {
-        match &self.descriptor {
-            Descriptor::Plain => PictureIds::default(),
-            Descriptor::Vp8(d) => PictureIds { picture: d.picture_id(), tl0: d.tl0_pic_idx() },
-            Descriptor::Vp9(d) => PictureIds { picture: d.picture.map(|p| p.id), tl0: d.tl0.map(|(_, value)| value) },
+        PictureIds {
+            picture: self.descriptor.picture.map(|field| field.id),
+            tl0: self.descriptor.tl0.map(|(_, value)| value),
         }
     }
 
-    /// The payload with `ids` in place of its own; numbers it does not carry are left out.
-    pub fn renumber(&self, payload: &Arc<[u8]>, ids: PictureIds) -> Renumbered {
-        if ids == self.ids() {
-            return Renumbered::AsIs;
-        }
-        match &self.descriptor {
-            Descriptor::Plain => Renumbered::AsIs,
-            Descriptor::Vp8(descriptor) => renumber_vp8(descriptor, ids),
-            Descriptor::Vp9(descriptor) => renumber_vp9(descriptor, payload, ids),
-        }
-    }
-
-    /// The short form has 7 bits only.
-    fn picture_mask(&self) -> u16 {
-        match &self.descriptor {
-            Descriptor::Vp9(Vp9Descriptor { picture: Some(Vp9Picture { long: false, .. }), .. }) => 0x7f,
-            // A short VP8 id cannot be told from the parsed descriptor, but a patch that does not fit is refused by its builder.
-            _ => 0x7fff,
+    /// What writes `ids` over the payload's own numbers; those it does not carry are left out.
+    pub fn renumber(&self, ids: PictureIds) -> Patch {
+        let Descriptor { picture, tl0 } = self.descriptor;
+        let picture = picture.zip(ids.picture).filter(|(field, id)| field.id != *id);
+        let tl0 = tl0.zip(ids.tl0).filter(|((_, value), tl0)| value != tl0);
+        Patch {
+            picture: picture.map(|(field, id)| (field.offset as u8, id, field.long)),
+            tl0: tl0.map(|((offset, _), tl0)| (offset as u8, tl0)),
         }
     }
 
     /// `id` wrapped to the width this payload writes it in.
     pub fn wrap_picture(&self, id: u16) -> u16 {
-        id & self.picture_mask()
+        id & if self.descriptor.picture.is_some_and(|field| !field.long) { 0x7f } else { 0x7fff }
     }
-}
-
-fn renumber_vp8(descriptor: &Vp8Descriptor, ids: PictureIds) -> Renumbered {
-    let build = |mask: u16| {
-        let mut patch = descriptor.patch();
-        if let Some(picture) = ids.picture {
-            patch = patch.picture_id(picture & mask);
-        }
-        if let Some(tl0) = ids.tl0 {
-            patch = patch.tl0_pic_idx(tl0);
-        }
-        patch.build()
-    };
-    match build(0x7fff).or_else(|_| build(0x7f)) {
-        Ok(patch) => Renumbered::Vp8(patch),
-        Err(_) => Renumbered::AsIs,
-    }
-}
-
-fn renumber_vp9(descriptor: &Vp9Descriptor, payload: &Arc<[u8]>, ids: PictureIds) -> Renumbered {
-    let mut copy: Arc<[u8]> = Arc::from(&payload[..]);
-    let bytes = Arc::get_mut(&mut copy).expect("a fresh copy has one owner");
-    if let (Some(place), Some(id)) = (descriptor.picture, ids.picture) {
-        if place.long {
-            bytes[place.offset] = 0x80 | (id >> 8) as u8 & 0x7f;
-            bytes[place.offset + 1] = id as u8;
-        } else {
-            bytes[place.offset] = id as u8 & 0x7f;
-        }
-    }
-    if let (Some((offset, _)), Some(tl0)) = (descriptor.tl0, ids.tl0) {
-        bytes[offset] = tl0;
-    }
-    Renumbered::Copied(copy)
 }
 
 /// RFC 7741, 4.2.
 fn vp8(payload: &[u8]) -> Option<Glimpse> {
     let descriptor = Vp8Descriptor::parse(payload).ok()?;
     let key_frame_start = descriptor.starts_keyframe(payload);
-    let (mut at, mut place) = (1, Place::SINGLE);
+    let (mut at, mut place, mut numbers) = (1, Place::SINGLE, Descriptor::default());
     if payload[0] & 0x80 != 0 {
         let present = payload[1];
         at = 2;
         if present & 0x80 != 0 {
-            at += if payload[at] & 0x80 != 0 { 2 } else { 1 };
+            let field = picture_field(payload, at)?;
+            numbers.picture = Some(field);
+            at += if field.long { 2 } else { 1 };
         }
-        at += usize::from(present & 0x40 != 0);
+        if present & 0x40 != 0 {
+            numbers.tl0 = Some((at, *payload.get(at)?));
+            at += 1;
+        }
         if present & 0x30 != 0 {
-            let layer = Layer::new(0, payload[at] >> 6);
-            let sync = payload[at] & 0x20 != 0;
+            let byte = *payload.get(at)?;
             if present & 0x20 != 0 {
-                place = Place::stacked(layer, sync);
+                place = Place::stacked(Layer::new(0, byte >> 6), byte & 0x20 != 0);
             }
             at += 1;
         }
     }
-    let height = key_frame_start.then(|| picture_size::vp8(&payload[at..])).flatten();
-    Some(Glimpse { key_frame_start, place, height, descriptor: Descriptor::Vp8(descriptor) })
+    let height = key_frame_start.then(|| picture_size::vp8(payload.get(at..)?)).flatten();
+    Some(Glimpse { key_frame_start, place, height, descriptor: numbers })
+}
+
+/// Seven bits, or fifteen after a bit that says so: in both of VP8 and VP9.
+fn picture_field(payload: &[u8], offset: usize) -> Option<PictureField> {
+    let high = *payload.get(offset)?;
+    let long = high & 0x80 != 0;
+    let id = if long { u16::from(high & 0x7f) << 8 | u16::from(*payload.get(offset + 1)?) } else { u16::from(high) };
+    Some(PictureField { offset, id, long })
 }
 
 /// RFC 9628, 4.2.
@@ -185,11 +161,9 @@ fn vp9(payload: &[u8]) -> Option<Glimpse> {
     let mut at = 1;
     let mut picture = None;
     if has_picture {
-        let high = *payload.get(at)?;
-        let long = high & 0x80 != 0;
-        let id = if long { u16::from(high & 0x7f) << 8 | u16::from(*payload.get(at + 1)?) } else { u16::from(high) };
-        picture = Some(Vp9Picture { offset: at, id, long });
-        at += if long { 2 } else { 1 };
+        let field = picture_field(payload, at)?;
+        picture = Some(field);
+        at += if field.long { 2 } else { 1 };
     }
     let (mut layer, mut sync, mut tl0) = (Layer::BASE, false, None);
     if has_layers {
@@ -209,7 +183,7 @@ fn vp9(payload: &[u8]) -> Option<Glimpse> {
     let key_frame_start = !inter && starts_frame && layer.spatial == 0;
     let height = top_height.or_else(|| picture_size::vp9(payload.get(at..)?)).filter(|_| key_frame_start);
     let place = if has_layers { Place { ends: bit(0x04), ..vp9_place(layer, sync) } } else { Place::SINGLE };
-    let descriptor = Descriptor::Vp9(Vp9Descriptor { picture, tl0 });
+    let descriptor = Descriptor { picture, tl0 };
     Some(Glimpse { key_frame_start, place, height, descriptor })
 }
 
@@ -319,23 +293,31 @@ mod tests {
 
     #[test]
     fn picture_numbers_are_replaced_in_place() {
-        let vp8: Arc<[u8]> = Arc::from(&[0x90u8, 0xe0, 0x81, 0x02, 9, 0x20, 0x01, 7][..]);
-        let glimpse = Glimpse::of(Codec::Vp8, &vp8).unwrap();
-        assert_eq!(glimpse.ids(), PictureIds { picture: Some(0x102), tl0: Some(9) });
-        assert!(matches!(
-            glimpse.renumber(&vp8, PictureIds { picture: Some(0x345), tl0: Some(3) }),
-            Renumbered::Vp8(_)
-        ));
-        assert!(matches!(glimpse.renumber(&vp8, glimpse.ids()), Renumbered::AsIs));
-
-        let vp9: Arc<[u8]> = Arc::from(&[0xa8u8, 0x81, 0x02, 0x00, 9, 7][..]);
-        let glimpse = Glimpse::of(Codec::Vp9, &vp9).unwrap();
-        assert_eq!(glimpse.ids(), PictureIds { picture: Some(0x102), tl0: Some(9) });
-        let Renumbered::Copied(out) = glimpse.renumber(&vp9, PictureIds { picture: Some(0x345), tl0: Some(3) }) else {
-            panic!()
-        };
-        assert_eq!(out[..], [0xa8, 0x83, 0x45, 0x00, 3, 7]);
-        assert!(matches!(glimpse.renumber(&vp9, glimpse.ids()), Renumbered::AsIs));
+        type Case<'a> = (Codec, &'a [u8], PictureIds, &'a [u8]);
+        let ids = |picture, tl0| PictureIds { picture: Some(picture), tl0 };
+        let table: &[Case<'_>] = &[
+            (
+                Codec::Vp8,
+                &[0x90, 0xe0, 0x81, 0x02, 9, 0x20, 0x01, 7],
+                ids(0x345, Some(3)),
+                &[0x90, 0xe0, 0x83, 0x45, 3, 0x20, 0x01, 7],
+            ),
+            // A short id that outgrew its seven bits.
+            (Codec::Vp8, &[0x90, 0x80, 0x05, 0x01, 7], ids(0x182, Some(3)), &[0x90, 0x80, 0x02, 0x01, 7]),
+            (Codec::Vp9, &[0xa8, 0x81, 0x02, 0x00, 9, 7], ids(0x345, Some(3)), &[0xa8, 0x83, 0x45, 0x00, 3, 7]),
+            (Codec::H264, &[0x41, 1, 2], ids(0x345, Some(3)), &[0x41, 1, 2]),
+        ];
+        for (codec, payload, ids, expected) in table {
+            let glimpse = Glimpse::of(*codec, payload).unwrap();
+            let mut out = payload.to_vec();
+            glimpse.renumber(glimpse.ids()).apply(&mut out);
+            assert_eq!(&out, payload, "{codec:?}: its own numbers change nothing");
+            glimpse.renumber(*ids).apply(&mut out);
+            assert_eq!(&out, expected, "{codec:?}");
+        }
+        let glimpse = Glimpse::of(Codec::Vp8, &[0x90, 0xe0, 0x81, 0x02, 9, 0x20, 0x01, 7]).unwrap();
+        assert_eq!(glimpse.ids(), ids(0x102, Some(9)));
+        assert_eq!(glimpse.renumber(glimpse.ids()), Patch::default());
     }
 
     #[test]
@@ -355,12 +337,5 @@ mod tests {
         // A key frame with a structure of two sizes, 320x180 and 640x360, and one picture of a group.
         let key = [0x8a, 0x81, 0x02, 0b0011_1000, 1, 64, 0, 180, 2, 128, 1, 104, 1, 0, 0x82];
         assert_eq!(Glimpse::of(Codec::Vp9, &key).unwrap().height, Some(360));
-    }
-
-    #[test]
-    fn a_short_vp8_picture_id_that_outgrew_its_seven_bits_still_makes_a_patch() {
-        let vp8: Arc<[u8]> = Arc::from(&[0x90u8, 0x80, 0x05, 0x01, 7][..]);
-        let glimpse = Glimpse::of(Codec::Vp8, &vp8).unwrap();
-        assert!(matches!(glimpse.renumber(&vp8, PictureIds { picture: Some(0x182), tl0: None }), Renumbered::Vp8(_)));
     }
 }

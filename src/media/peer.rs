@@ -1,43 +1,38 @@
 //! One client's connection: the only file that knows str0m's `Rtc`.
 //!
-//! Every mutation is followed by a drain: what it produces is collected in a [`Drain`] that the caller owns and empties.
+//! The library does ICE, DTLS, SDP, and all that concerns what the client sends; what the client is sent is made in [`Outgoing`]. Every
+//! mutation of the library is followed by a drain: what it produces is collected in a [`Drain`] that the caller owns and empties.
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant, SystemTime};
 
-use str0m::bwe::{Bitrate, BweKind};
+use str0m::bwe::Bitrate;
 use str0m::change::SdpOffer;
 use str0m::config::DtlsCert;
 use str0m::format::{CodecConfig, PayloadParams};
 use str0m::media::{KeyframeRequestKind, Mid, Pt, Rid};
 use str0m::net::{Protocol, Receive, TcpType, Transmit};
-use str0m::rtp::{Extension, ExtensionMap, RtpPacket, RtpWrite, Ssrc};
-use str0m::stats::{MediaEgressStats, MediaIngressStats, PeerStats};
+use str0m::rtp::{Extension, ExtensionMap, RtpPacket, Ssrc};
+use str0m::stats::{MediaIngressStats, PeerStats};
 use str0m::{Candidate, Event, IceCreds, Input, Output, Rtc, RtcConfig, RtcError};
 
 use super::demux::Remote;
 use super::dependency::{self, DescriptorSerializer};
+use super::header::Ids;
+use super::keys::{self, Watch};
+use super::outbound::{Outbound, Path};
+use super::outgoing::{Outgoing, Rest, StreamIndex, Word};
 use super::red::Wrapping;
-use super::resend::ResendLimit;
+use super::sender::{Heard, Write};
 use super::ufrag;
-
-/// Timeouts this near are served at once: the pacer sends one packet a timeout. Longer lets bursts through unpaced.
-const PACING_SLACK: Duration = Duration::from_micros(500);
+use super::wallclock::WallClock;
 
 /// Timeouts served in one drain, so that one peer cannot hold the shard.
 const MAX_TIMEOUTS_A_DRAIN: usize = 128;
 
 /// A peer that used them all is looked at again after this.
 const BREATHER: Duration = Duration::from_millis(1);
-
-/// Sent packets kept for retransmission: a second of video at 2.5 Mbit/s. More costs memory for each receiver, fewer leaves long round
-/// trips unrepaired.
-const RTX_PACKETS: usize = 256;
-const RTX_AGE: Duration = Duration::from_secs(1);
-/// Retransmissions beyond this share of what a stream sends within a second are given up at once, before they are queued and encrypted.
-/// Over all streams and longer times [`ResendLimit`] is stricter.
-const RTX_SHARE: f32 = 0.4;
 
 /// SSRCs of a peer whose track is remembered. A sender that uses more is looked up again for each packet.
 const KNOWN_SSRCS: usize = 32;
@@ -48,11 +43,6 @@ const CONSENT: Duration = Duration::from_secs(30);
 
 /// A STUN binding success response (RFC 8489, 5), which answers a check that proved its integrity.
 const STUN_BINDING_SUCCESS: [u8; 2] = [0x01, 0x01];
-
-/// A connection to which nothing was written for so long is idle …
-const IDLE_AFTER: Duration = Duration::from_secs(2);
-/// … and its timers are served so often: the pacer asks for 40 ms whether there is something to pace or not. Longer makes reports late.
-const IDLE_TICK: Duration = Duration::from_millis(250);
 
 /// What all peers of a shard are made with.
 #[derive(Debug, Clone)]
@@ -66,6 +56,7 @@ pub struct Identity {
     pub stream_addresses: Vec<SocketAddr>,
     /// How often a peer's statistics are drawn up.
     pub stats_interval: Duration,
+    pub wall: WallClock,
 }
 
 impl Identity {
@@ -122,7 +113,7 @@ pub struct StreamName {
 /// What came of mutations.
 #[derive(Debug, Default)]
 pub struct Drain {
-    pub datagrams: Vec<Transmit>,
+    pub datagrams: Outbound,
     pub packets: Vec<(StreamName, RtpPacket)>,
     pub events: Vec<PeerEvent>,
 }
@@ -145,7 +136,7 @@ pub enum PeerEvent {
     Estimate(u64),
     Peer(PeerStats),
     Ingress(MediaIngressStats),
-    Egress(MediaEgressStats),
+    Egress(Mid, Heard),
 }
 
 /// A client's connection.
@@ -154,17 +145,12 @@ pub struct Peer {
     /// The latest time the connection was told; it never goes back.
     clock: Instant,
     deadline: Instant,
-    /// Nothing but answers to checks is sent after this.
-    consent_until: Instant,
     shard: usize,
     known: Vec<(Ssrc, StreamName)>,
-    resends: ResendLimit,
-    /// Its packets go through the pacer.
-    paced: bool,
-    connected: bool,
-    written_at: Instant,
-    /// A probe has something to look for: its timing matters though nothing is written.
-    looks: bool,
+    keys: Watch,
+    outgoing: Outgoing,
+    /// The library was changed and not drained yet.
+    touched: bool,
 }
 
 /// Whether a stream waits for the pacer.
@@ -178,7 +164,8 @@ impl Peer {
     /// `estimate`: the first guess of the bandwidth to the client; `None` sends unpaced and estimates nothing.
     pub fn new(identity: &Identity, estimate: Option<Bitrate>, now: Instant) -> Self {
         let credentials = named(IceCreds::new(), identity.shard);
-        let mut rtc = config(identity).set_local_ice_credentials(credentials).enable_bwe(estimate).build(now);
+        let config = config(identity).set_local_ice_credentials(credentials).set_crypto_provider(keys::provider());
+        let (mut rtc, keys) = keys::watch(|| config.build(now));
         let over_udp = identity.addresses.iter().map(|address| Candidate::builder().udp().host(*address).build());
         // RFC 6544, 4.5: the server waits for the connection.
         let passive =
@@ -186,24 +173,22 @@ impl Peer {
         for candidate in over_udp.chain(identity.stream_addresses.iter().map(passive)) {
             rtc.add_local_candidate(candidate.expect("a bound address makes a candidate"));
         }
+        let report_ssrc = *rtc.direct_api().new_ssrc();
         Self {
             rtc,
             clock: now,
             deadline: now,
-            consent_until: now,
             shard: identity.shard,
             known: Vec::new(),
-            resends: ResendLimit::new(now),
-            paced: estimate.is_some(),
-            connected: false,
-            written_at: now,
-            looks: false,
+            keys,
+            outgoing: Outgoing::new(identity.wall, estimate, report_ssrc, now),
+            touched: true,
         }
     }
 
     /// When the connection wants [`Peer::run_to`] next.
     pub fn deadline(&self) -> Instant {
-        self.deadline
+        self.outgoing.deadline().map_or(self.deadline, |at| at.min(self.deadline))
     }
 
     /// The name that connectivity checks for this peer carry.
@@ -213,15 +198,36 @@ impl Peer {
 
     /// Applies the offer and makes the answer.
     pub fn answer(&mut self, offer: &str) -> Result<String, Unanswered> {
+        // It answers with the streams that it knows: those that are sent go on.
+        for (mid, ssrc, repeat_ssrc) in self.outgoing.streams() {
+            self.rtc.direct_api().declare_stream_tx(ssrc.into(), repeat_ssrc.map(Ssrc::from), mid, None);
+        }
         // The library asserts things of payload types that an offer can break.
         let answered = catch_unwind(AssertUnwindSafe(|| {
             let offer = SdpOffer::from_sdp_string(offer).map_err(|error| Unanswered::Refused(error.to_string()))?;
             let answer = self.rtc.sdp_api().accept_offer(offer);
             answer.map_err(|error| Unanswered::Refused(error.to_string()))
         }));
-        let answer = answered.map_err(|_| Unanswered::Broken("it contradicts itself".into()))??;
+        let answered = answered.map_err(|_| Unanswered::Broken("it contradicts itself".into()));
+        let text = answered.and_then(|answer| answer).map(|answer| answer.to_sdp_string());
+        self.take_over_streams(text.as_deref().unwrap_or(""));
         self.known.clear();
-        Ok(self.name(answer.to_sdp_string()))
+        self.touched = true;
+        Ok(self.name(text?))
+    }
+
+    /// The library keeps no stream to send: it would report on what it does not send, and pass its time with it.
+    fn take_over_streams(&mut self, answer: &str) {
+        let mut api = self.rtc.direct_api();
+        let named = answer.lines().filter_map(|line| line.strip_prefix("a=mid:")).map(|mid| Mid::from(mid.trim()));
+        let known: Vec<Mid> = self.outgoing.streams().map(|(mid, ..)| mid).collect();
+        for mid in named.chain(known) {
+            let stream = api.stream_tx_by_mid(mid, None).map(|stream| (stream.ssrc(), stream.rtx()));
+            if let Some((ssrc, repeat_ssrc)) = stream {
+                api.remove_stream_tx(ssrc);
+                self.outgoing.negotiated(mid, *ssrc, repeat_ssrc.map(|ssrc| *ssrc));
+            }
+        }
     }
 
     /// An ICE restart gave the peer a name of the library's: it gets one that says where it is served.
@@ -238,20 +244,9 @@ impl Peer {
         answer
     }
 
-    /// The SSRC a slot's packets leave with; `None` when the m-line does not send.
-    pub fn outgoing(&mut self, mid: Mid) -> Option<Ssrc> {
-        let stream = self.rtc.direct_api().stream_tx_by_mid(mid, None).map(|stream| stream.ssrc())?;
-        Some(stream)
-    }
-
-    /// Bounds what is kept of the stream for retransmission.
-    pub fn bound_retransmission(&mut self, mid: Mid) {
-        if let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(mid, None) {
-            stream.set_rtx_cache(RTX_PACKETS, RTX_AGE, Some(RTX_SHARE));
-            if let Some(ssrc) = stream.rtx() {
-                self.resends.add(*ssrc);
-            }
-        }
+    /// The stream that a slot's packets leave on, and its SSRC; `None` when the m-line does not send.
+    pub fn outgoing(&mut self, mid: Mid, ids: Ids) -> Option<(StreamIndex, u32)> {
+        self.outgoing.stream(mid, ids)
     }
 
     /// What the client's payload type stands for.
@@ -284,58 +279,78 @@ impl Peer {
             return Ok(Err(Refusal::Rejected));
         }
         self.clock = now.max(self.clock);
+        if is_rtcp(contents) {
+            let events = &mut drain.events;
+            let take = |Word::KeyFrameWanted(mid)| events.push(PeerEvent::KeyFrameWanted(mid));
+            let rest = self.outgoing.receive(contents, now, &mut drain.datagrams, take);
+            if let Some(estimate) = self.outgoing.poll_estimate() {
+                drain.events.push(PeerEvent::Estimate(estimate));
+            }
+            match rest {
+                Rest::Nothing => return Ok(Ok(())),
+                Rest::Refused => return Ok(Err(Refusal::Rejected)),
+                Rest::Something => {}
+            }
+        }
         // An error here is the datagram's, not the connection's: whoever can write the client's address can send anything.
         let taken = self.rtc.handle_input(input).map_err(|_| Refusal::Rejected);
         self.drain(now, drain)?;
         Ok(taken)
     }
 
-    /// Time passes, and what was written leaves.
+    /// Time passes, and what was written or waited leaves.
     pub fn run_to(&mut self, now: Instant, drain: &mut Drain) -> Result<(), Ended> {
         self.clock = now.max(self.clock);
+        self.outgoing.run_to(self.clock, &mut drain.datagrams);
+        if let Some(estimate) = self.outgoing.poll_estimate() {
+            drain.events.push(PeerEvent::Estimate(estimate));
+        }
+        if !self.touched && now < self.deadline {
+            return Ok(());
+        }
         self.rtc.handle_input(Input::Timeout(self.clock)).map_err(|error| ended(&error))?;
         self.drain(now, drain)
     }
 
-    /// Probes for so many bits per second; [`Peer::run_to`] sets that going. Nothing is padded for it beyond the little that the library always
-    /// does: a picture that is worth less than it may cost is no reason to fill the link.
+    /// Probes for so many bits per second.
     pub fn look_for(&mut self, bitrate: u64) {
-        self.looks = true;
-        self.rtc.bwe().set_bitrate(Bitrate::ZERO, Bitrate::bps(bitrate));
+        self.outgoing.look_for(bitrate, self.clock);
     }
 
     /// Sends the stream's packets as they are written, or at the pace of the estimate.
-    pub fn pace(&mut self, ssrc: Ssrc, pacing: Pacing) {
-        if let Some(stream) = self.rtc.direct_api().stream_tx(&ssrc) {
-            stream.set_unpaced(pacing == Pacing::Free);
-        }
+    pub fn pace(&mut self, stream: StreamIndex, pacing: Pacing) {
+        self.outgoing.pace(stream, pacing == Pacing::Paced);
     }
 
     /// How long the oldest packet of the stream has been waiting to be sent.
-    pub fn backlog(&mut self, ssrc: Ssrc, now: Instant) -> Duration {
-        let mut api = self.rtc.direct_api();
-        let oldest = api.stream_tx(&ssrc).and_then(|stream| stream.queue_info()?.first_unsent());
-        oldest.map_or(Duration::ZERO, |at| now.saturating_duration_since(at))
+    pub fn backlog(&self, stream: StreamIndex, now: Instant) -> Duration {
+        self.outgoing.backlog(stream, now)
     }
 
-    /// Queues a packet; [`Peer::run_to`] sends it.
-    pub fn write(&mut self, ssrc: Ssrc, packet: RtpWrite) {
-        self.written_at = self.clock;
-        if let Some(stream) = self.rtc.direct_api().stream_tx(&ssrc) {
-            stream.write_rtp(packet);
-        }
+    /// What of the stream waits is not sent any more.
+    pub fn give_up(&mut self, stream: StreamIndex) {
+        self.outgoing.give_up(stream);
+    }
+
+    /// Sends a packet, or lets it wait for its turn, which [`Peer::run_to`] gives it.
+    pub fn write(&mut self, stream: StreamIndex, packet: Write, now: Instant, out: &mut Outbound) {
+        self.outgoing.write(stream, packet, now, out);
     }
 
     /// Asks the client for a key frame; [`Peer::run_to`] sends it. False: the stream is not known yet.
     pub fn ask_key_frame(&mut self, stream: StreamName) -> bool {
         let mut api = self.rtc.direct_api();
         let stream = api.stream_rx_by_mid(stream.mid, stream.rid);
-        stream.map(|stream| stream.request_keyframe(KeyframeRequestKind::Pli)).is_some()
+        let asked = stream.map(|stream| stream.request_keyframe(KeyframeRequestKind::Pli)).is_some();
+        self.touched |= asked;
+        asked
     }
 
     /// Says goodbye; drains what that takes.
     pub fn close(&mut self, now: Instant, drain: &mut Drain) {
+        self.outgoing.close(now, &mut drain.datagrams);
         if self.rtc.close().is_ok() {
+            self.touched = true;
             // Nobody is left to tell of an error.
             let _ = self.run_to(now, drain);
         }
@@ -343,30 +358,31 @@ impl Peer {
     }
 
     fn drain(&mut self, now: Instant, drain: &mut Drain) -> Result<(), Ended> {
+        self.touched = false;
         let mut timeouts = 0;
+        // A check came in on another path than the one that is used.
+        let mut strayed = false;
         loop {
             match self.rtc.poll_output().map_err(|error| ended(&error))? {
                 Output::Transmit(transmit) => {
-                    let released = self.paced && is_rtp(&transmit.contents) && timeouts < MAX_TIMEOUTS_A_DRAIN;
-                    if self.may_send(&transmit.contents) {
-                        drain.datagrams.push(transmit);
-                    }
-                    if released {
-                        // The pacer releases the next packet when time is let pass; asking it first whether it wants that is a round for nothing.
-                        timeouts += 1;
-                        self.rtc.handle_input(Input::Timeout(self.clock)).map_err(|error| ended(&error))?;
+                    strayed |= self.follow(&transmit);
+                    if self.outgoing.has_consent(self.clock) {
+                        drain.datagrams.transmit(&transmit);
                     }
                 }
                 Output::Event(event) => self.note(event, drain),
                 Output::Timeout(_) if !self.rtc.is_alive() => return Err(Ended),
-                Output::Timeout(at) if at > now + PACING_SLACK => {
-                    let idle = self.paced && !self.looks && self.connected && now > self.written_at + IDLE_AFTER;
-                    self.deadline = if idle { at.max(now + IDLE_TICK) } else { at };
-                    return Ok(());
+                Output::Timeout(_) if strayed => {
+                    strayed = false;
+                    self.ask_path();
+                }
+                Output::Timeout(at) if at > now => {
+                    self.deadline = at;
+                    break;
                 }
                 Output::Timeout(_) if timeouts == MAX_TIMEOUTS_A_DRAIN => {
                     self.deadline = now + BREATHER;
-                    return Ok(());
+                    break;
                 }
                 Output::Timeout(at) => {
                     timeouts += 1;
@@ -375,14 +391,35 @@ impl Peer {
                 }
             }
         }
+        if !self.outgoing.is_secure()
+            && let Some(keys) = self.keys.take()
+        {
+            self.outgoing.secure(&keys);
+        }
+        Ok(())
     }
 
-    /// The answer to a check renews the consent that everything else needs.
-    fn may_send(&mut self, contents: &[u8]) -> bool {
-        if contents.starts_with(&STUN_BINDING_SUCCESS) {
-            self.consent_until = self.clock + CONSENT;
+    /// Sees where the library sends to. True: the answer to a check goes elsewhere, so the path may have changed.
+    fn follow(&mut self, transmit: &Transmit) -> bool {
+        let path = Path { proto: transmit.proto, source: transmit.source, destination: transmit.destination };
+        let is_check = transmit.contents.first().is_some_and(|first| *first < 4);
+        if !is_check {
+            self.outgoing.go(path);
+            return false;
         }
-        self.clock < self.consent_until && self.resends.allows(contents, self.clock)
+        // The answer to a check renews the consent that everything else needs.
+        let answers = transmit.contents.starts_with(&STUN_BINDING_SUCCESS);
+        if answers {
+            self.outgoing.consent(self.clock + CONSENT);
+        }
+        answers && self.outgoing.is_secure() && self.outgoing.path() != Some(path)
+    }
+
+    /// The library does not tell which path it chose; what it sends shows it. The message means nothing to a client.
+    fn ask_path(&mut self) {
+        let mut api = self.rtc.direct_api();
+        let ssrc = api.new_ssrc();
+        api.send_app_specific_feedback(ssrc, ssrc, *b"PATH");
     }
 
     fn note(&mut self, event: Event, drain: &mut Drain) {
@@ -392,12 +429,8 @@ impl Peer {
                     drain.packets.push((stream, packet));
                 }
             }
-            Event::Connected => {
-                self.connected = true;
-                drain.events.push(PeerEvent::Connected);
-            }
+            Event::Connected => drain.events.push(PeerEvent::Connected),
             Event::Closed => drain.events.push(PeerEvent::Closed),
-            Event::KeyframeRequest(request) => drain.events.push(PeerEvent::KeyFrameWanted(request.mid)),
             Event::SenderFeedback(feedback) => drain.events.push(PeerEvent::SenderReport {
                 stream: StreamName { mid: feedback.mid, rid: feedback.rid },
                 ntp: feedback.sender_info.ntp_time,
@@ -405,12 +438,17 @@ impl Peer {
                 timestamp: feedback.sender_info.rtp_time.numer() as u32,
                 received_at: feedback.received_at,
             }),
-            Event::EgressBitrateEstimate(BweKind::Twcc { estimate, .. }) => {
-                drain.events.push(PeerEvent::Estimate(estimate.as_u64()));
+            Event::PeerStats(stats) => {
+                let stats = PeerStats {
+                    peer_bytes_tx: stats.peer_bytes_tx + self.outgoing.bytes(),
+                    egress_loss_fraction: self.outgoing.loss(self.clock),
+                    rtt: self.outgoing.round_trip().into_iter().chain(stats.rtt).min(),
+                    ..stats
+                };
+                drain.events.push(PeerEvent::Peer(stats));
+                drain.events.extend(self.outgoing.heard().map(|(mid, heard)| PeerEvent::Egress(mid, heard)));
             }
-            Event::PeerStats(stats) => drain.events.push(PeerEvent::Peer(stats)),
             Event::MediaIngressStats(stats) => drain.events.push(PeerEvent::Ingress(stats)),
-            Event::MediaEgressStats(stats) => drain.events.push(PeerEvent::Egress(stats)),
             _ => {}
         }
     }
@@ -430,9 +468,9 @@ impl Peer {
     }
 }
 
-/// RTP, or RTCP that goes with it (RFC 7983).
-fn is_rtp(contents: &[u8]) -> bool {
-    contents.first().is_some_and(|first| (128..192).contains(first))
+/// RTCP among RTP (RFC 7983, 7; RFC 5761, 4).
+fn is_rtcp(contents: &[u8]) -> bool {
+    matches!(contents, [128..=191, 192..=223, ..])
 }
 
 /// The credentials with a name that says which shard they are of.

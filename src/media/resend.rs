@@ -11,14 +11,9 @@ const SAVED: u64 = 40_000;
 /// The rate is drawn up so often.
 const WINDOW: Duration = Duration::from_millis(100);
 
-/// SSRCs that are told apart; slots beyond are not limited here.
-const MAX_STREAMS: usize = 128;
-
 /// The account of one connection.
 #[derive(Debug)]
 pub struct ResendLimit {
-    /// The SSRCs that repeat others.
-    repeats: Vec<u32>,
     left: u64,
     /// Media sent in this window.
     media: u64,
@@ -27,24 +22,16 @@ pub struct ResendLimit {
 
 impl ResendLimit {
     pub fn new(now: Instant) -> Self {
-        Self { repeats: Vec::new(), left: SAVED, media: 0, since: now }
+        Self { left: SAVED, media: 0, since: now }
     }
 
-    /// Packets of this SSRC repeat those of another.
-    pub fn add(&mut self, ssrc: u32) {
-        if !self.repeats.contains(&ssrc) && self.repeats.len() < MAX_STREAMS {
-            self.repeats.push(ssrc);
-        }
+    /// So many bytes left for the first time.
+    pub fn sent(&mut self, bytes: u64) {
+        self.media += bytes;
     }
 
-    /// Whether the datagram may leave.
-    pub fn allows(&mut self, datagram: &[u8], now: Instant) -> bool {
-        let Some(ssrc) = media_ssrc(datagram) else { return true };
-        let bytes = datagram.len() as u64;
-        if !self.repeats.contains(&ssrc) {
-            self.media += bytes;
-            return true;
-        }
+    /// Whether so many bytes may leave again.
+    pub fn allows(&mut self, bytes: u64, now: Instant) -> bool {
         self.refill(now);
         let allowed = bytes <= self.left;
         if allowed {
@@ -65,57 +52,29 @@ impl ResendLimit {
     }
 }
 
-/// The SSRC of an RTP packet (RFC 3550, 5.1; told from RTCP as RFC 5761 has it).
-fn media_ssrc(datagram: &[u8]) -> Option<u32> {
-    let header = datagram.first_chunk::<12>()?;
-    let is_rtp = matches!(header[0], 128..=191) && !matches!(header[1], 192..=223);
-    is_rtp.then(|| u32::from_be_bytes([header[8], header[9], header[10], header[11]]))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn packet(ssrc: u32) -> Vec<u8> {
-        let mut packet = vec![0x80, 96, 0, 0, 0, 0, 0, 0];
-        packet.extend(ssrc.to_be_bytes());
-        packet.resize(1000, 0);
-        packet
-    }
-
-    /// Bytes of media and of repetition that leave in ten seconds of so many packets each a second.
-    fn run(media: usize, repeats: usize) -> (usize, usize) {
+    /// Bytes of repetition that leave in ten seconds of so many packets of media a second, and so many asked for again.
+    fn run(media: usize, repeats: usize) -> usize {
         let start = Instant::now();
         let mut limit = ResendLimit::new(start);
-        limit.add(2);
-        let mut sent = (0, 0);
+        let mut again = 0;
         for step in 0..1000u64 {
             let now = start + Duration::from_millis(step * 10);
-            sent.0 += (0..media / 100).filter(|_| limit.allows(&packet(1), now)).count() * 1000;
-            sent.1 += (0..repeats / 100).filter(|_| limit.allows(&packet(2), now)).count() * 1000;
+            (0..media / 100).for_each(|_| limit.sent(1000));
+            again += (0..repeats / 100).filter(|_| limit.allows(1000, now)).count() * 1000;
         }
-        sent
+        again
     }
 
     #[test]
     fn what_is_sent_again_stays_a_share_of_the_media() {
-        let (media, again) = run(300, 100);
-        assert_eq!(media, 3_000_000, "media is never held back");
+        let again = run(300, 100);
         assert!((700_000..=750_000 + SAVED as usize).contains(&again), "{again}");
-        let (_, again) = run(1000, 100);
-        assert_eq!(again, 1_000_000, "what is within the share is not held back either");
-        let (_, again) = run(0, 100);
+        assert_eq!(run(1000, 100), 1_000_000, "what is within the share is not held back");
+        let again = run(0, 100);
         assert!((70_000..=80_000 + SAVED as usize).contains(&again), "{again} without media");
-    }
-
-    #[test]
-    fn only_media_is_limited() {
-        let now = Instant::now();
-        let mut limit = ResendLimit::new(now);
-        limit.add(0);
-        for _ in 0..1000 {
-            assert!(limit.allows(&[0x80, 201, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0], now), "RTCP");
-            assert!(limit.allows(&[22, 254, 253], now) && limit.allows(&[], now));
-        }
     }
 }

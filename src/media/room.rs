@@ -480,10 +480,10 @@ impl Room {
 
     fn write(&mut self, seat: usize, writes: &[(usize, Range<usize>)], arrived: &[Packet], turn: &mut Turn<'_>) {
         let Some(member) = &mut self.seats[seat] else { return };
-        let counts = &mut turn.outbox.counts;
+        let Outbox { drain, counts, .. } = &mut *turn.outbox;
         for (slot, range) in writes {
             for packet in &arrived[range.clone()] {
-                match member.slots[*slot].offer(packet, &mut member.peer) {
+                match member.slots[*slot].offer(packet, &mut member.peer, turn.now, &mut drain.datagrams) {
                     Offered::Written => counts.rtp_forwarded += 1,
                     Offered::NotSelected => counts.drops.not_selected += 1,
                     Offered::NoCodec => counts.drops.no_codec += 1,

@@ -5,12 +5,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use slab::Slab;
-use str0m::net::Transmit;
 
 use super::Settings;
 use super::command::Command;
 use super::demux::{Demux, Found, Remote};
 use super::export::ShardSnapshot;
+use super::outbound::Outbound;
 use super::peer::{Datagram, Identity, Refusal};
 use super::relay::{Letter, Note, Post};
 use super::report::{Connection, OfferError, Report};
@@ -158,7 +158,7 @@ impl Shard {
     }
 
     /// What the turn wants sent; the caller empties it.
-    pub fn datagrams(&mut self) -> &mut Vec<Transmit> {
+    pub fn datagrams(&mut self) -> &mut Outbound {
         &mut self.outbox.drain.datagrams
     }
 
@@ -338,6 +338,7 @@ mod tests {
     use crate::base::Source;
     use crate::media::command::Permissions;
     use crate::media::sim::Client;
+    use crate::media::wallclock::WallClock;
 
     fn shard() -> Shard {
         let identity = Identity {
@@ -346,6 +347,7 @@ mod tests {
             addresses: vec!["10.9.9.9:7882".parse().unwrap()],
             stream_addresses: Vec::new(),
             stats_interval: Settings::default().quality_interval,
+            wall: WallClock::new(Instant::now(), std::time::UNIX_EPOCH),
         };
         Shard::new(0, Settings::default(), identity)
     }

@@ -121,10 +121,10 @@ impl Room {
             let slot = &mut member.slots[choice.slot];
             told |= apply(slot, choice);
             if slot.pacing != shares.pacing
-                && let Some(ssrc) = slot.ssrc()
+                && let Some(stream) = slot.stream()
             {
                 slot.pacing = shares.pacing;
-                member.peer.pace(ssrc, shares.pacing);
+                member.peer.pace(stream, shares.pacing);
             }
         }
         let looked_for = ((shares.wanted as f64 * LOOK_FOR) as u64 + voices).max(LOOK_FOR_LEAST);
@@ -206,11 +206,13 @@ impl Room {
         let Some(member) = &mut self.seats[seat] else { return };
         let mut strained = false;
         for slot in member.slots.iter_mut().filter(|slot| slot.kind.is_video()) {
-            let waiting = slot.ssrc().map_or(Duration::ZERO, |ssrc| member.peer.backlog(ssrc, now));
+            let Some(stream) = slot.stream() else { continue };
+            let waiting = member.peer.backlog(stream, now);
             strained |= waiting >= STRAINED;
             if waiting >= GIVEN_UP && slot.cut_at.is_none_or(|at| now >= at + CUT_INTERVAL) {
                 slot.cut_at = Some(now);
                 slot.switch.restart();
+                member.peer.give_up(stream);
             }
         }
         if strained {

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::format::Codec;
@@ -16,13 +16,19 @@ use super::command::{Command, Permissions};
 use super::peer::{Datagram, Identity};
 use super::report::{Connection, Report, SlotAssignment};
 use super::shard::Shard;
-use super::{OfferError, Settings};
+use super::wallclock::WallClock;
+use super::{OfferError, Settings, outbound};
 use crate::base::{Mid, PeerId, RoomKey, Source};
 
 pub const ROOM: RoomKey = RoomKey(7);
 
 pub fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
+}
+
+fn transmit((path, contents): (outbound::Path, &[u8])) -> Transmit {
+    let outbound::Path { proto, source, destination } = path;
+    Transmit { proto, source, destination, contents: contents.to_vec().into() }
 }
 
 /// A browser as far as the wire can tell.
@@ -632,6 +638,7 @@ impl World {
     pub fn spanned(settings: Settings, shards: usize) -> Self {
         let server = SocketAddr::from(([10, 9, 9, 9], 7882));
         let certificate = Identity::generate_certificate().unwrap();
+        let now = Instant::now() + Duration::from_secs(100);
         let shard = |index: usize| {
             let identity = Identity {
                 certificate: certificate.clone(),
@@ -639,10 +646,10 @@ impl World {
                 addresses: vec![SocketAddr::new(server.ip(), server.port() + index as u16)],
                 stream_addresses: Vec::new(),
                 stats_interval: settings.quality_interval,
+                wall: WallClock::new(now, UNIX_EPOCH + Duration::from_secs(1_700_000_000)),
             };
             Shard::new(index, settings.clone(), identity)
         };
-        let now = Instant::now() + Duration::from_secs(100);
         Self {
             began: now,
             now,
@@ -815,7 +822,8 @@ impl World {
         loop {
             for index in 0..self.shards.len() {
                 self.shards[index].finish_turn(self.now);
-                let out = std::mem::take(self.shards[index].datagrams());
+                let datagrams = std::mem::take(self.shards[index].datagrams());
+                let out: Vec<Transmit> = datagrams.iter().map(transmit).collect();
                 self.transmit(out);
                 reports.extend(std::iter::from_fn(|| self.shards[index].poll_report()));
             }

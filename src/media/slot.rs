@@ -5,16 +5,19 @@ use std::time::{Duration, Instant};
 
 use str0m::format::{CodecConfig, PayloadParams};
 use str0m::media::{self, MediaKind, Pt};
-use str0m::rtp::{ExtensionValues, RtpWrite, Ssrc, VideoOrientation};
+use str0m::rtp::VideoOrientation;
 
-use super::dependency::{self, Descriptor, FrameNumbers};
+use super::dependency::{Descriptor, FrameNumbers};
 use super::layer::Layer;
 use super::negotiate::SlotLine;
-use super::payload::{Glimpse, Renumbered};
+use super::outbound::Outbound;
+use super::outgoing::StreamIndex;
+use super::payload::{Glimpse, Patch};
 use super::peer::{Pacing, Peer};
 use super::red::{self, Wrapping};
-use super::rewrite::{Left, Numbers, Rewriter};
+use super::rewrite::{Left, Numbers, Rewriter, Rewritten};
 use super::route::Origin;
+use super::sender::Write;
 use super::slots::{Feed, Wish};
 use super::switch::{Entry, Stream, Switch, Verdict};
 use super::thin::{Passage, Thinner};
@@ -76,7 +79,10 @@ pub enum Offered {
 /// How a payload reaches the viewer.
 #[derive(Debug, Clone, Copy)]
 struct Translation {
-    pt: Pt,
+    payload_type: u8,
+    /// With which it is sent again.
+    repeat_type: Option<u8>,
+    clock_rate: u32,
     /// Of what came redundant the newest frame only.
     unwraps: bool,
 }
@@ -105,7 +111,7 @@ pub struct Slot {
     /// Layers less than the viewer wanted and there are.
     pub layers_short: f32,
     stillness: Stillness,
-    ssrc: Option<Ssrc>,
+    stream: Option<(StreamIndex, u32)>,
     /// What the viewer decodes on this m-line.
     codecs: Arc<CodecConfig>,
     /// The viewer takes dependency descriptors on this m-line.
@@ -138,7 +144,7 @@ impl Slot {
             counted: (0, 0),
             layers_short: 0.0,
             stillness: Stillness::default(),
-            ssrc: None,
+            stream: None,
             codecs: Arc::default(),
             takes_descriptors: false,
             frames: FrameNumbers::default(),
@@ -148,9 +154,9 @@ impl Slot {
         }
     }
 
-    /// The SSRC its packets leave with.
-    pub fn ssrc(&self) -> Option<Ssrc> {
-        self.ssrc
+    /// What its packets leave on.
+    pub fn stream(&self) -> Option<StreamIndex> {
+        self.stream.map(|(stream, _)| stream)
     }
 
     pub fn showing(&self) -> Option<&Showing> {
@@ -193,35 +199,40 @@ impl Slot {
         }
     }
 
-    /// Negotiation may have given payload types another meaning, or the m-line another SSRC.
-    pub fn renegotiated(&mut self, ssrc: Option<Ssrc>, codecs: Arc<CodecConfig>, extensions: &[String]) {
+    /// Negotiation may have given payload types another meaning, or the m-line another stream.
+    pub fn renegotiated(
+        &mut self,
+        stream: Option<(StreamIndex, u32)>,
+        codecs: Arc<CodecConfig>,
+        takes_descriptors: bool,
+    ) {
         self.translated = None;
-        self.takes_descriptors = extensions.iter().any(|uri| uri == dependency::URI);
+        self.takes_descriptors = takes_descriptors;
         self.codecs = codecs;
-        if self.ssrc != ssrc {
-            self.ssrc = ssrc;
+        if self.stream != stream {
+            self.stream = stream;
             self.pacing = Pacing::Paced;
-            self.rewriter = Rewriter::new(ssrc.map_or(0, |ssrc| *ssrc));
+            self.rewriter = Rewriter::new(stream.map_or(0, |(_, ssrc)| ssrc));
             (self.written, self.numbered, self.counted) = (0, 0, (0, 0));
             self.switch.restart();
         }
     }
 
     /// Writes the packet to the viewer's connection, if it is the slot's.
-    pub fn offer(&mut self, packet: &Packet, peer: &mut Peer) -> Offered {
-        let Some(ssrc) = self.ssrc else { return Offered::NotSelected };
+    pub fn offer(&mut self, packet: &Packet, peer: &mut Peer, now: Instant, out: &mut Outbound) -> Offered {
+        let Some(stream) = self.stream() else { return Offered::NotSelected };
         let numbers = Numbers {
             seq: packet.seq,
             timestamp: packet.timestamp,
             captured: packet.captured,
             glimpse: &packet.glimpse,
         };
-        let Some(Translation { pt, unwraps }) = self.translate(packet) else { return Offered::NoCodec };
+        let Some(translation) = self.translate(packet) else { return Offered::NoCodec };
         let verdict = self.switch.judge(packet.stream, packet.glimpse.key_frame_start);
         match verdict {
             Verdict::Drop => return Offered::NotSelected,
             Verdict::Splice => {
-                self.rewriter.splice(numbers, packet.params.spec().clock_rate.get());
+                self.rewriter.splice(numbers, translation.clock_rate);
                 self.frames.splice(packet.descriptor.as_ref());
                 if let Grant::Up { layer, .. } = self.grant {
                     self.thinner.aim(layer);
@@ -234,40 +245,39 @@ impl Slot {
             self.stillness.end(packet.captured);
         }
         let passage = self.thin(packet);
-        let out = match passage {
-            Passage::Pass | Passage::PassLast => self.rewriter.rewrite(numbers),
-            Passage::DropDetail => return self.leave_out(packet, numbers, Left::Detail, peer),
-            Passage::DropPicture => return self.leave_out(packet, numbers, Left::Picture, peer),
+        let left = match passage {
+            Passage::Pass | Passage::PassLast => None,
+            Passage::DropDetail => Some(Left::Detail),
+            Passage::DropPicture => Some(Left::Picture),
         };
-        let Some(out) = out else { return Offered::NotSelected };
+        if let Some(left) = left {
+            // A hole that a late packet of a left-out frame leaves is filled with an empty one: the viewer would ask for it again and again.
+            if let Some(filler) = self.rewriter.leave_out(numbers, left) {
+                let empty = Write { payload: Arc::default(), ..plain(packet, translation, filler) };
+                peer.write(stream, empty, now, out);
+                self.written += 1;
+            }
+            return Offered::NotSelected;
+        }
+        let Some(rewritten) = self.rewriter.rewrite(numbers) else { return Offered::NotSelected };
+        let unwraps = translation.unwraps;
         let payload = if unwraps { red::primary(&packet.payload).map(Arc::from) } else { Some(packet.payload.clone()) };
         let Some(payload) = payload else { return Offered::NoCodec };
-        let (payload, patch) = match packet.glimpse.renumber(&payload, out.ids) {
-            Renumbered::AsIs => (payload, None),
-            Renumbered::Vp8(patch) => (payload, Some(patch)),
-            Renumbered::Copied(copy) => (copy, None),
-        };
         // RFC 3551, 4.1: a player may set its buffer anew at the first packet of a talk spurt, and another voice is one.
         let begins_to_talk = self.kind.is_audio() && verdict == Verdict::Splice;
-        let mut extensions = ExtensionValues {
-            audio_level: packet.level,
-            voice_activity: packet.voice,
-            video_orientation: packet.orientation,
-            ..Default::default()
+        let descriptor = packet.descriptor.as_ref().filter(|_| self.takes_descriptors);
+        let write = Write {
+            marker: packet.marker || begins_to_talk || passage == Passage::PassLast,
+            level: packet.level.map(|level| (level, packet.voice.unwrap_or(false))),
+            orientation: packet.orientation,
+            descriptor: descriptor.map(|descriptor| self.frames.renumber(descriptor)),
+            patch: packet.glimpse.renumber(rewritten.ids),
+            payload,
+            ..plain(packet, translation, rewritten)
         };
-        if let Some(descriptor) = packet.descriptor.as_ref().filter(|_| self.takes_descriptors) {
-            extensions.user_values.set(self.frames.renumber(descriptor));
-        }
-        let mut write = RtpWrite::new(pt, out.seq.into(), out.timestamp, packet.captured, payload)
-            .marker(packet.marker || begins_to_talk || passage == Passage::PassLast)
-            .nackable(self.kind.is_video())
-            .ext_vals(extensions);
-        if let Some(patch) = patch {
-            write = write.vp8_patch(patch);
-        }
-        peer.write(ssrc, write);
+        peer.write(stream, write, now, out);
         self.written += 1;
-        self.numbered = self.numbered.max(out.seq + 1 - self.rewriter.first_seq());
+        self.numbered = self.numbered.max(rewritten.seq + 1 - self.rewriter.first_seq());
         Offered::Written
     }
 
@@ -276,17 +286,6 @@ impl Slot {
             return Passage::Pass;
         }
         self.thinner.judge(packet.timestamp, &packet.glimpse.place, packet.glimpse.key_frame_start)
-    }
-
-    /// A hole that a late packet of a left-out frame leaves is filled with an empty one: the viewer would ask for it again and again.
-    fn leave_out(&mut self, packet: &Packet, numbers: Numbers<'_>, left: Left, peer: &mut Peer) -> Offered {
-        let filler = self.rewriter.leave_out(numbers, left);
-        if let (Some(out), Some(ssrc), Some(Translation { pt, .. })) = (filler, self.ssrc, self.translate(packet)) {
-            let empty: Arc<[u8]> = Arc::default();
-            peer.write(ssrc, RtpWrite::new(pt, out.seq.into(), out.timestamp, packet.captured, empty));
-            self.written += 1;
-        }
-        Offered::NotSelected
     }
 
     /// The share of sequence numbers, since this was last asked, that never came from the publisher: 0.0–1.0. The viewer reports them as lost,
@@ -318,13 +317,37 @@ impl Slot {
         {
             return to;
         }
-        let to = self.codecs.match_params(packet.params).map(|params| match (packet.wrapping, params.red()) {
-            (Wrapping::Plain, _) => Translation { pt: params.pt(), unwraps: false },
-            (Wrapping::Red, Some(red)) => Translation { pt: red, unwraps: false },
-            (Wrapping::Red, None) => Translation { pt: params.pt(), unwraps: true },
+        let to = self.codecs.match_params(packet.params).map(|params| {
+            let (pt, unwraps) = match (packet.wrapping, params.red()) {
+                (Wrapping::Plain, _) => (params.pt(), false),
+                (Wrapping::Red, Some(red)) => (red, false),
+                (Wrapping::Red, None) => (params.pt(), true),
+            };
+            // Sound that comes again comes too late.
+            let repeat_type = params.resend().filter(|_| self.kind.is_video());
+            let clock_rate = params.spec().clock_rate.get();
+            Translation { payload_type: *pt, repeat_type: repeat_type.map(|pt| *pt), clock_rate, unwraps }
         });
         self.translated = Some((packet.origin, packet.pt, to));
         to
+    }
+}
+
+/// The packet with the viewer's numbers, and nothing else that could be said of it.
+fn plain(packet: &Packet, translation: Translation, numbers: Rewritten) -> Write {
+    Write {
+        payload_type: translation.payload_type,
+        repeat_type: translation.repeat_type,
+        seq: numbers.seq,
+        timestamp: numbers.timestamp,
+        clock_rate: translation.clock_rate,
+        captured: packet.captured,
+        marker: false,
+        level: None,
+        orientation: None,
+        descriptor: None,
+        patch: Patch::default(),
+        payload: packet.payload.clone(),
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use str0m::stats::{MediaEgressStats, MediaIngressStats, PeerStats};
+use str0m::stats::{MediaIngressStats, PeerStats};
 
 use super::export::ShardSnapshot;
 use super::flow::{FlowWindow, Lowest};
 use super::quality::{Meter, Thresholds, Window};
 use super::report::{self, PeerQuality};
+use super::sender::Heard;
 use crate::base::{Quality, Source};
 
 /// One peer's network.
@@ -69,8 +70,6 @@ impl Repairs {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Sent {
     pub is_video: bool,
-    /// Packets that were not retransmissions, since the stream began.
-    pub written: u64,
     /// The share of sequence numbers that never came from the publisher.
     pub holes: f32,
     /// What the publisher's packets came with.
@@ -124,17 +123,17 @@ impl Gauge {
     }
 
     /// A stream that the peer is sent.
-    pub fn egress(&mut self, stats: &MediaEgressStats, sent: Sent) {
-        self.repairs.nacks_received += stats.nacks;
-        self.repairs.retransmitted += stats.packets.saturating_sub(sent.written);
-        if let Some(remote) = &stats.remote {
+    pub fn egress(&mut self, heard: &Heard, sent: Sent) {
+        self.repairs.nacks_received += heard.nacks;
+        self.repairs.retransmitted += heard.repeated;
+        if let Some(loss) = heard.loss {
             // Feedback for the whole transport counts what left here. A report on one stream cannot tell our loss from the publisher's.
-            let loss = stats.loss.map(|loss| ((loss - sent.holes) / (1.0 - sent.holes).max(0.01)).clamp(0.0, 1.0));
-            let jitter = without(stats_jitter(remote.jitter, sent.is_video), sent.jitter);
-            self.down.stream(loss.filter(|_| !self.down.of_transport), jitter, sent.is_video);
+            let loss = ((loss - sent.holes) / (1.0 - sent.holes).max(0.01)).clamp(0.0, 1.0);
+            let jitter = without(stats_jitter(heard.jitter, sent.is_video), sent.jitter);
+            self.down.stream(Some(loss).filter(|_| !self.down.of_transport), jitter, sent.is_video);
         }
         self.down.show(&sent);
-        self.note_rtt(stats.rtt);
+        self.note_rtt(heard.round_trip);
     }
 
     pub fn repairs(&self) -> Repairs {

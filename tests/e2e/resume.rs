@@ -71,21 +71,6 @@ async fn who_does_not_come_back_in_time_leaves_the_call() {
 }
 
 #[tokio::test]
-async fn who_answers_no_ping_is_gone() {
-    let site = Site::new(&[]).set("calls.resume_timeout=1s");
-    let server = site.serve().await;
-    let mut alice = Client::log_in(&server, &site, "alice").await;
-    let mut bob = Client::log_in(&server, &site, "bob").await;
-    let placed = alice.ask("call", json!({"userIdList": ["bob"], "callMediaType": 1})).await;
-    let call = placed["callId"].as_str().expect("a call id").to_owned();
-    bob.expect_all(&call, &["onCallReceived"]).await;
-    bob.ask("accept", json!({"callId": call})).await;
-    alice.expect_all(&call, &["onUserJoin bob", "onCallBegin"]).await;
-    let _open = bob.fall_silent().await;
-    alice.expect_all(&call, &["onUserLeave bob", "onCallEnd"]).await;
-}
-
-#[tokio::test]
 async fn a_token_does_not_open_another_users_session() {
     let site = Site::new(&[]);
     let server = site.serve().await;

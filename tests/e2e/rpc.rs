@@ -275,13 +275,6 @@ impl Client {
         self.resume_token
     }
 
-    /// Reads nothing any more, and so answers no ping. The connection stands for as long as the value.
-    pub async fn fall_silent(self) -> impl Sized {
-        self.reading.abort();
-        let _ = self.reading.await;
-        self.sink
-    }
-
     async fn next(&mut self) -> Incoming {
         match timeout(DEADLINE, self.incoming.recv()).await {
             Ok(Some(Incoming::Closed(code))) => {

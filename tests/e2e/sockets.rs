@@ -3,7 +3,7 @@
 //! `CALLISTO_TEST_SOCKETS=5000 cargo test --release --test e2e sockets -- --nocapture` holds 5000 silent sockets and 5000 WebSockets that do
 //! not log in, and says what they cost.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::json;
 use tokio::io::AsyncReadExt;
@@ -49,24 +49,6 @@ async fn idle_sockets_cost_little_and_are_closed_and_harm_nobody() {
     }
     alice.ask("ping", json!({})).await;
     alice.expect_nothing_more().await;
-}
-
-/// A machine that stands still, as under too much other work, makes no client silent.
-#[tokio::test]
-async fn a_server_that_stood_still_keeps_its_connections() {
-    let site = Site::new(&[]);
-    let server = site.serve().await;
-    let mut clients = Vec::new();
-    for n in 0..8 {
-        clients.push(Client::log_in(&server, &site, &format!("user{n}")).await);
-    }
-    server.send(libc::SIGSTOP);
-    tokio::time::sleep(Duration::from_secs(15)).await;
-    server.send(libc::SIGCONT);
-    for client in &mut clients {
-        client.ask("ping", json!({})).await;
-        client.expect_nothing_more().await;
-    }
 }
 
 #[tokio::test]

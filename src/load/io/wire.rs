@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
-use str0m::net::Transmit;
 use tokio::sync::oneshot;
 
 use crate::load::client::{Client, Clock, Setup, SourceLine};
 use crate::load::tally::{Histogram, Tally};
 use crate::load::{Plan, Role};
 use crate::media::io::batch::Batch;
+use crate::media::outbound::Outbound;
 
 /// What GRO can merge into one buffer.
 const RECEIVE_BUFFER: usize = 65_536;
@@ -69,7 +69,7 @@ pub struct Wire {
     /// Of those who left.
     gone: Look,
     buffers: Vec<Box<[u8]>>,
-    out: Vec<Transmit>,
+    out: Outbound,
     polled: Vec<libc::pollfd>,
     by_fd: HashMap<i32, usize>,
 }
@@ -91,7 +91,7 @@ impl Wire {
             seats: BTreeMap::new(),
             gone: Look::default(),
             buffers: (0..BATCH_SIZE).map(|_| vec![0; RECEIVE_BUFFER].into_boxed_slice()).collect(),
-            out: Vec::new(),
+            out: Outbound::default(),
             polled: Vec::new(),
             by_fd: HashMap::new(),
         }
@@ -223,7 +223,7 @@ impl Wire {
         seat.flush(&mut self.out);
     }
 
-    fn with(&mut self, id: usize, step: impl FnOnce(&mut Client, Clock, &mut Vec<Transmit>)) {
+    fn with(&mut self, id: usize, step: impl FnOnce(&mut Client, Clock, &mut Outbound)) {
         let Some(seat) = self.seats.get_mut(&id) else { return };
         step(&mut seat.client, Clock { epoch: self.epoch, now: Instant::now() }, &mut self.out);
         seat.flush(&mut self.out);
@@ -231,7 +231,7 @@ impl Wire {
 }
 
 impl Seat {
-    fn flush(&mut self, out: &mut Vec<Transmit>) {
+    fn flush(&mut self, out: &mut Outbound) {
         if !out.is_empty() {
             self.batch.send(&self.socket, &self.state, out);
             out.clear();

@@ -117,7 +117,7 @@ impl Loss {
         self.interval.waited = (self.interval.waited.0 + queue, self.interval.waited.1 + 1);
     }
 
-    /// The share lost in the last seconds.
+    /// The share lost in the last second.
     pub fn share(&self, now: Micros) -> Option<f32> {
         self.recent.share(now)
     }
@@ -291,7 +291,7 @@ impl Seen {
     }
 }
 
-/// Packets of the last one to two seconds.
+/// Packets of the last half to whole second.
 #[derive(Debug, Default)]
 struct Recent {
     before: Counted,
@@ -305,7 +305,7 @@ struct Counted {
     lost: u32,
 }
 
-const RECENT: Micros = 1_000_000;
+const RECENT: Micros = 500_000;
 
 impl Recent {
     fn note(&mut self, lost: bool, now: Micros) {

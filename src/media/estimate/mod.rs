@@ -120,7 +120,7 @@ impl Estimator {
         self.rate.current() as u64
     }
 
-    /// The share of the packets of the last seconds that was lost on the way, 0.0–1.0; `None`: nothing is known of any.
+    /// The share of the packets of the last second that was lost on the way, 0.0–1.0; `None`: nothing is known of any.
     pub fn loss(&self, now: Instant) -> Option<f32> {
         self.loss.share(self.micros(now))
     }

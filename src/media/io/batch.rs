@@ -5,7 +5,9 @@ use std::net::{IpAddr, UdpSocket};
 use std::ops::Range;
 
 use quinn_udp::UdpSocketState;
-use str0m::net::Transmit;
+use str0m::net::Protocol;
+
+use crate::media::outbound::{Outbound, Path};
 
 /// Segments the kernel takes in one message (`UDP_MAX_SEGMENTS` of older kernels).
 const MAX_SEGMENTS: usize = 64;
@@ -59,24 +61,28 @@ impl Batch {
     }
 
     /// The address the kernel must be told to send from.
-    fn source(&self, datagram: &Transmit) -> Option<IpAddr> {
-        let ip = datagram.source.ip();
+    fn source(&self, path: &Path) -> Option<IpAddr> {
+        let ip = path.source.ip();
         self.local.contains(&ip).then_some(ip)
     }
 }
 
-/// Cuts the batch into runs of at most `segments` datagrams.
-fn runs(datagrams: &[Transmit], segments: usize) -> impl Iterator<Item = Run> + '_ {
+/// Cuts what goes over UDP into runs of at most `segments` datagrams.
+fn runs(datagrams: &Outbound, segments: usize) -> impl Iterator<Item = Run> + '_ {
     let mut start = 0;
     std::iter::from_fn(move || {
-        let first = datagrams.get(start)?;
-        let size = first.contents.len();
+        while start < datagrams.len() && datagrams.path(start).proto != Protocol::Udp {
+            start += 1;
+        }
+        if start == datagrams.len() {
+            return None;
+        }
+        let (path, size) = (datagrams.path(start), datagrams.contents(start).len());
         let (mut end, mut bytes, mut shorter) = (start + 1, size, false);
-        while let Some(next) = datagrams.get(end) {
-            let length = next.contents.len();
-            let same_path = next.destination == first.destination && next.source == first.source;
+        while end < datagrams.len() {
+            let length = datagrams.contents(end).len();
             let fits = length <= size && length > 0 && bytes + length <= MAX_BYTES && end - start < segments;
-            if !same_path || !fits || shorter {
+            if datagrams.path(end) != path || !fits || shorter {
                 break;
             }
             shorter = length < size;
@@ -91,20 +97,17 @@ fn runs(datagrams: &[Transmit], segments: usize) -> impl Iterator<Item = Run> + 
 
 #[cfg(not(target_os = "linux"))]
 impl Batch {
-    pub fn send(&mut self, socket: &UdpSocket, state: &UdpSocketState, datagrams: &[Transmit]) -> Sent {
+    pub fn send(&mut self, socket: &UdpSocket, state: &UdpSocketState, datagrams: &Outbound) -> Sent {
         let mut sent = Sent::default();
         self.segments = state.max_gso_segments();
-        let mut contents = Vec::new();
         for run in runs(datagrams, self.segments) {
-            let first = &datagrams[run.range.start];
-            contents.clear();
-            datagrams[run.range.clone()].iter().for_each(|datagram| contents.extend_from_slice(&datagram.contents));
+            let path = datagrams.path(run.range.start);
             let transmit = quinn_udp::Transmit {
-                destination: first.destination,
+                destination: path.destination,
                 ecn: None,
-                contents: &contents,
-                segment_size: (run.range.len() > 1).then_some(first.contents.len()),
-                src_ip: self.source(first),
+                contents: datagrams.together(run.range.clone()),
+                segment_size: (run.range.len() > 1).then(|| datagrams.contents(run.range.start).len()),
+                src_ip: self.source(&path),
             };
             sent.calls += 1;
             match state.try_send(socket.into(), &transmit) {
@@ -122,12 +125,12 @@ impl Batch {
 
 #[cfg(target_os = "linux")]
 impl Batch {
-    pub fn send(&mut self, socket: &UdpSocket, _: &UdpSocketState, datagrams: &[Transmit]) -> Sent {
+    pub fn send(&mut self, socket: &UdpSocket, _: &UdpSocketState, datagrams: &Outbound) -> Sent {
         let mut sent = Sent::default();
         let mut messages = std::mem::take(&mut self.messages);
         messages.clear();
         for run in runs(datagrams, self.segments) {
-            let source = self.source(&datagrams[run.range.start]);
+            let source = self.source(&datagrams.path(run.range.start));
             messages.push(datagrams, run, source, self.dual);
         }
         let mut retry = Vec::new();
@@ -138,8 +141,8 @@ impl Batch {
             self.segments = 1;
             for run in retry {
                 for index in run.range {
-                    let source = self.source(&datagrams[index]);
-                    let bytes = datagrams[index].contents.len();
+                    let source = self.source(&datagrams.path(index));
+                    let bytes = datagrams.contents(index).len();
                     messages.push(datagrams, Run { range: index..index + 1, bytes }, source, self.dual);
                 }
             }
@@ -158,10 +161,8 @@ mod linux {
     use std::net::{IpAddr, SocketAddr, UdpSocket};
     use std::os::fd::AsRawFd;
 
+    use super::{Outbound, Run, Sent};
     use socket2::SockAddr;
-    use str0m::net::Transmit;
-
-    use super::{Run, Sent};
 
     /// Messages given to one `sendmmsg`; the kernel takes at most 1024.
     const MAX_MESSAGES: usize = 512;
@@ -198,12 +199,11 @@ mod linux {
             self.headers.clear();
         }
 
-        pub fn push(&mut self, datagrams: &[Transmit], run: Run, source: Option<IpAddr>, dual: bool) {
-            let first = &datagrams[run.range.start];
-            self.addresses.push(destination(first.destination, dual).into());
+        pub fn push(&mut self, datagrams: &Outbound, run: Run, source: Option<IpAddr>, dual: bool) {
+            self.addresses.push(destination(datagrams.path(run.range.start).destination, dual).into());
             let mut control = Control { bytes: [0; CONTROL], length: 0 };
             if run.range.len() > 1 {
-                control.add(libc::SOL_UDP, libc::UDP_SEGMENT, first.contents.len() as u16);
+                control.add(libc::SOL_UDP, libc::UDP_SEGMENT, datagrams.contents(run.range.start).len() as u16);
             }
             match source {
                 Some(IpAddr::V4(ip)) => {
@@ -222,10 +222,8 @@ mod linux {
                 None => {}
             }
             self.controls.push(control);
-            for datagram in &datagrams[run.range.clone()] {
-                let contents: &[u8] = &datagram.contents;
-                self.parts.push(libc::iovec { iov_base: contents.as_ptr().cast_mut().cast(), iov_len: contents.len() });
-            }
+            let contents = datagrams.together(run.range.clone());
+            self.parts.push(libc::iovec { iov_base: contents.as_ptr().cast_mut().cast(), iov_len: contents.len() });
             self.runs.push(run);
         }
 
@@ -268,19 +266,17 @@ mod linux {
         }
 
         fn link(&mut self) {
-            let mut part = 0;
-            for ((run, address), control) in self.runs.iter().zip(&self.addresses).zip(&mut self.controls) {
+            for ((part, address), control) in self.parts.iter_mut().zip(&self.addresses).zip(&mut self.controls) {
                 // SAFETY: all zeroes is a valid `mmsghdr`.
                 let mut header: libc::mmsghdr = unsafe { mem::zeroed() };
                 header.msg_hdr.msg_name = address.as_ptr().cast_mut().cast();
                 header.msg_hdr.msg_namelen = address.len();
-                header.msg_hdr.msg_iov = &raw mut self.parts[part];
-                header.msg_hdr.msg_iovlen = run.range.len() as _;
+                header.msg_hdr.msg_iov = part;
+                header.msg_hdr.msg_iovlen = 1;
                 if control.length > 0 {
                     header.msg_hdr.msg_control = control.bytes.as_mut_ptr().cast();
                     header.msg_hdr.msg_controllen = control.length as _;
                 }
-                part += run.range.len();
                 self.headers.push(header);
             }
         }
@@ -318,17 +314,26 @@ mod tests {
     use super::*;
     use std::net::SocketAddr;
 
-    fn datagrams(sizes: &[(u16, usize)]) -> Vec<Transmit> {
+    fn datagrams(sizes: &[(u16, usize)]) -> Outbound {
+        let mut datagrams = Outbound::default();
+        for (port, size) in sizes {
+            datagrams.push(path(Protocol::Udp, *port), &vec![0; *size]);
+        }
+        datagrams
+    }
+
+    fn path(proto: Protocol, port: u16) -> Path {
         let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        sizes
-            .iter()
-            .map(|(port, size)| Transmit {
-                proto: str0m::net::Protocol::Udp,
-                source: address(1),
-                destination: address(*port),
-                contents: vec![0; *size].into(),
-            })
-            .collect()
+        Path { proto, source: address(1), destination: address(port) }
+    }
+
+    #[test]
+    fn what_goes_over_tcp_is_in_no_run() {
+        let mut mixed = Outbound::default();
+        for proto in [Protocol::Tcp, Protocol::Udp, Protocol::Tcp, Protocol::Udp, Protocol::Tcp] {
+            mixed.push(path(proto, 2), &[0; 10]);
+        }
+        assert_eq!(runs(&mixed, 64).map(|run| run.range).collect::<Vec<_>>(), [1..2, 3..4]);
     }
 
     #[test]

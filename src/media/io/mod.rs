@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Instant, SystemTime};
 
 use anyhow::Context;
 use tokio::sync::mpsc::Sender;
@@ -32,6 +33,7 @@ use super::placement::{Place, Placement};
 use super::report::Report;
 use super::shard::Shard;
 use super::ufrag::MAX_SHARDS;
+use super::wallclock::WallClock;
 
 /// Commands that may wait for a shard. One that is full is drained within a turn, so who commands waits for milliseconds at most.
 const COMMAND_QUEUE: usize = 1024;
@@ -90,6 +92,7 @@ impl Plane {
         let mut entrances = Vec::with_capacity(shards);
         let (bells, sleepers) = bells(shards).context("a shard's wake-up")?;
         let links = Links::between(&bells);
+        let wall = WallClock::new(Instant::now(), SystemTime::now());
         for (index, ((bell, sleeper), links)) in bells.into_iter().zip(sleepers).zip(links).enumerate() {
             let socket = Socket::bind(&addresses, shard_port(ports.udp, index)?)?;
             let identity = Identity {
@@ -98,6 +101,7 @@ impl Plane {
                 addresses: socket.candidates().to_vec(),
                 stream_addresses: stream_addresses.clone(),
                 stats_interval: settings.quality_interval,
+                wall,
             };
             let shard = Shard::new(index, settings.clone(), identity);
             let (entrance, arrivals) = tcp::entrance(bell.clone());

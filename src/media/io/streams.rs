@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use str0m::net::{Protocol, Transmit};
+use str0m::net::Protocol;
 use tokio::sync::mpsc;
 
 use super::batch::Sent;
 use super::tcp::{Arrival, StreamEvent};
 use crate::media::congestion::Congestion;
 use crate::media::demux::Remote;
+use crate::media::outbound::Outbound;
 use crate::media::peer::Datagram;
 
 /// Frames taken in one turn, so that datagrams get theirs.
@@ -54,26 +55,21 @@ impl Streams {
         true
     }
 
-    /// Takes what goes over TCP out of the turn's datagrams, and queues it as far as there is room.
-    pub fn send(&mut self, datagrams: &mut Vec<Transmit>) -> Sent {
+    /// Queues what of the turn's datagrams goes over TCP, as far as there is room.
+    pub fn send(&mut self, datagrams: &Outbound) -> Sent {
         let mut sent = Sent::default();
-        datagrams.retain(|datagram| {
-            let is_stream = datagram.proto == Protocol::Tcp;
-            if is_stream {
-                self.queue(datagram, &mut sent);
-            }
-            !is_stream
-        });
+        for (path, contents) in datagrams.iter().filter(|(path, _)| path.proto == Protocol::Tcp) {
+            self.queue(path.destination, contents, &mut sent);
+        }
         sent
     }
 
-    fn queue(&mut self, datagram: &Transmit, sent: &mut Sent) {
-        let Some(stream) = self.open.get_mut(&datagram.destination) else {
+    fn queue(&mut self, destination: SocketAddr, contents: &[u8], sent: &mut Sent) {
+        let Some(stream) = self.open.get_mut(&destination) else {
             // Its client opens another, or is gone.
             sent.errors += 1;
             return;
         };
-        let contents: &[u8] = &datagram.contents;
         let free = stream.departures.capacity();
         if stream.congestion.takes(contents, free) && stream.departures.try_send(contents.to_vec()).is_ok() {
             sent.datagrams += 1;

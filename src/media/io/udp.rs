@@ -3,13 +3,12 @@
 use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
 
+use super::batch::{self, Sent};
+use super::bind::{Addresses, Bound, candidate_of, canonical};
+use crate::media::outbound::Outbound;
 use anyhow::Context;
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Type};
-use str0m::net::Transmit;
-
-use super::batch::{self, Sent};
-use super::bind::{Addresses, Bound, candidate_of, canonical};
 
 /// What GRO can merge into one buffer.
 const RECEIVE_BUFFER: usize = 65536;
@@ -80,7 +79,7 @@ impl Socket {
     }
 
     /// Sends everything, in order for each destination. What the kernel does not take is dropped and counted.
-    pub fn send(&mut self, datagrams: &[Transmit]) -> Sent {
+    pub fn send(&mut self, datagrams: &Outbound) -> Sent {
         self.batch.send(&self.socket, &self.state, datagrams)
     }
 }
@@ -100,11 +99,18 @@ fn open(address: SocketAddr) -> io::Result<UdpSocket> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::outbound::Path;
     use std::net::IpAddr;
     use std::time::Duration;
 
-    fn transmit(from: SocketAddr, to: SocketAddr, contents: Vec<u8>) -> Transmit {
-        Transmit { proto: str0m::net::Protocol::Udp, source: from, destination: to, contents: contents.into() }
+    fn path(source: SocketAddr, destination: SocketAddr) -> Path {
+        Path { proto: str0m::net::Protocol::Udp, source, destination }
+    }
+
+    fn datagrams(path: Path, contents: &[&[u8]]) -> Outbound {
+        let mut datagrams = Outbound::default();
+        contents.iter().for_each(|contents| datagrams.push(path, contents));
+        datagrams
     }
 
     fn addresses(told: &[IpAddr]) -> Addresses {
@@ -131,12 +137,12 @@ mod tests {
         let (from, to_b, to_c) = (a.candidates()[0], b.candidates()[0], c.candidates()[0]);
         // Runs of equal size, a shorter end, a longer one after it, and both destinations in turn.
         let sizes = [1200, 1200, 1200, 700, 1200, 5, 5, 5, 1200];
-        let mut datagrams = Vec::new();
+        let mut datagrams = Outbound::default();
         for (n, size) in sizes.iter().enumerate() {
-            datagrams.push(transmit(from, to_b, vec![n as u8; *size]));
+            datagrams.push(path(from, to_b), &vec![n as u8; *size]);
         }
         for n in 0..200u8 {
-            datagrams.push(transmit(from, to_c, vec![n; 1000]));
+            datagrams.push(path(from, to_c), &[n; 1000]);
         }
         let sent = a.send(&datagrams);
         assert_eq!((sent.datagrams, sent.refused, sent.errors), (datagrams.len() as u64, 0, 0));
@@ -153,14 +159,14 @@ mod tests {
         let mut server = Socket::bind(&addresses, 0).unwrap();
         let mut client = loopback();
         let (me, second) = (client.candidates()[0], server.candidates()[1]);
-        client.send(&[transmit(me, second, b"ask".to_vec())]);
+        client.send(&datagrams(path(me, second), &[b"ask"]));
         let mut asked = None;
         while asked.is_none() {
             assert!(super::super::wait::readable(server.raw(), Duration::from_secs(10)));
             server.receive(|source, destination, _| asked = Some((source, destination))).unwrap();
         }
         assert_eq!(asked, Some((me, second)));
-        server.send(&[transmit(second, me, b"answer".to_vec())]);
+        server.send(&datagrams(path(second, me), &[b"answer"]));
         assert_eq!(collect(&mut client, 1), [(second, b"answer".to_vec())]);
     }
 
@@ -168,8 +174,7 @@ mod tests {
     fn a_datagram_the_kernel_refuses_takes_no_other_with_it() {
         let (mut a, mut b) = (loopback(), loopback());
         let (from, to) = (a.candidates()[0], b.candidates()[0]);
-        let datagrams =
-            [transmit(from, to, vec![1; 10]), transmit(from, to, vec![2; 70_000]), transmit(from, to, vec![3; 10])];
+        let datagrams = datagrams(path(from, to), &[&[1; 10], &[2; 70_000], &[3; 10]]);
         let sent = a.send(&datagrams);
         assert_eq!((sent.datagrams, sent.refused + sent.errors), (2, 1));
         assert_eq!(collect(&mut b, 2), [(from, vec![1; 10]), (from, vec![3; 10])]);

@@ -45,8 +45,9 @@ impl Bell {
 }
 
 impl Sleeper {
-    /// Until the socket is readable, the bell rings, or the time is up. What was written before a ring is seen after the return.
-    pub fn sleep(&mut self, socket: &impl AsFd, timeout: Option<Duration>) {
+    /// Until the socket is readable, the bell rings, or the time is up. What was written before a ring is seen after the return. True: the
+    /// socket is readable.
+    pub fn sleep(&mut self, socket: &impl AsFd, timeout: Option<Duration>) -> bool {
         let mut fds = [entry(socket), entry(&self.stream)];
         poll(&mut fds, timeout);
         if fds[1].revents != 0 {
@@ -55,6 +56,21 @@ impl Sleeper {
             // Acquires what the ringer had done.
             self.shared.rung.swap(false, Ordering::AcqRel);
         }
+        fds[0].revents != 0
+    }
+
+    /// For so long, or until the bell rings. What was written before a ring is seen after the next sleep.
+    pub fn rest(&mut self, span: Duration) {
+        poll(&mut [entry(&self.stream)], Some(span));
+    }
+}
+
+/// Lets the thread that calls wake up as soon as its time is up: the kernel else makes it 50 µs later, to wake several at once.
+pub fn wake_in_time() {
+    #[cfg(target_os = "linux")]
+    // SAFETY: the option takes one number, of nanoseconds, and touches nothing else.
+    unsafe {
+        libc::prctl(libc::PR_SET_TIMERSLACK, 1000 as libc::c_ulong);
     }
 }
 

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::json;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 
 use super::door::{Door, TOO_MANY_FAILURES, grant};
 use super::registry::{Arrival, Frame, SOCKET_QUEUE};
@@ -28,10 +28,10 @@ use crate::ticket::Ticket;
 const LOG_IN_WITHIN: Duration = Duration::from_secs(10);
 /// What one read of a socket may bring, in bytes. An idle socket holds on to it, so it is an ordinary message and no offer.
 const READ_BUFFER: usize = 4096;
-/// How often a client is asked whether it is there.
+/// How often a silent client is asked whether it is there: two unanswered questions are an answer.
 const PING_EVERY: Duration = Duration::from_secs(4);
-/// So many unanswered questions are an answer. They are counted, for a clock also runs while this machine stands still and the answers wait.
-const UNANSWERED: u32 = 2;
+/// A client unheard for so long is gone.
+const SILENT_AFTER: Duration = Duration::from_secs(10);
 /// Time for one frame to leave; a socket stuck longer is dead.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
 
@@ -100,14 +100,13 @@ impl Connection {
 
     async fn exchange(&mut self, socket: &mut WebSocket) -> Result<(), Over> {
         let log_in_by = Instant::now() + LOG_IN_WITHIN;
+        let mut heard = Instant::now();
         let mut ping = tokio::time::interval(PING_EVERY);
-        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut unanswered = 0;
         loop {
             let logged_in = self.session.is_some();
             tokio::select! {
                 message = socket.recv() => {
-                    unanswered = 0;
+                    heard = Instant::now();
                     self.heard(message.ok_or(Over)?.map_err(|_| Over)?).await?;
                     for answer in std::mem::take(&mut self.answers) {
                         write(socket, answer).await?;
@@ -115,10 +114,9 @@ impl Connection {
                 }
                 frame = self.frames.recv() => write(socket, frame.ok_or(Over)?).await?,
                 _ = ping.tick() => {
-                    if unanswered == UNANSWERED {
+                    if heard.elapsed() > SILENT_AFTER {
                         return Err(Over);
                     }
-                    unanswered += 1;
                     send(socket, WsMessage::Ping(Default::default())).await?;
                 }
                 () = tokio::time::sleep_until(log_in_by), if !logged_in => {
