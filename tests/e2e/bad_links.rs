@@ -25,11 +25,12 @@ const LOSS: f32 = 0.05;
 const OUTAGE: Duration = Duration::from_millis(300);
 /// Seconds in which the large picture is back once the link carries it again: an estimate that failed before is believed only when it has
 /// held.
-const BACK_WITHIN: f64 = 55.0;
-/// Seconds of the picture that an outage costs at most, and key frames. What is not resent costs so much: Chromium waits for it for three
-/// seconds before it asks for a key frame.
-const MENDED_WITHIN: f64 = 4.5;
-const MENDED_BY: f64 = 4.0;
+const BACK_WITHIN: f64 = 25.0;
+/// Seconds of the picture that a link costs at most when it thins, and when it breaks for a moment; and key frames of the latter. Chromium
+/// waits three seconds for what is not resent before it asks for a key frame: these hold when all is resent in time.
+const NARROWED_WITHIN: f64 = 3.0;
+const MENDED_WITHIN: f64 = 1.5;
+const MENDED_BY: f64 = 1.0;
 
 /// The watcher's tab, and its link.
 struct Watcher<'a> {
@@ -116,6 +117,7 @@ impl Watcher<'_> {
         println!("narrowed to {THIN} kbit/s, at first: {settling}");
         // Two of them to see that it has settled.
         assert!(number(&settling, "seconds") < 12.0, "narrowed: {settling}");
+        assert!(number(&settling, "longestStill") < NARROWED_WITHIN, "narrowed: {settling}");
         let seen = self.during(Duration::from_secs(5)).await;
         println!("narrowed to {THIN} kbit/s, then: {seen}");
         assert!(number(&seen, "longestStill") < 1.0, "narrowed: {seen}");
