@@ -168,11 +168,11 @@ impl Outgoing {
     }
 
     /// A stream that was negotiated; one that is known goes on as it was.
-    pub fn negotiated(&mut self, mid: Mid, ssrc: u32, repeat_ssrc: Option<u32>) {
+    pub fn negotiated(&mut self, mid: Mid, ssrc: u32, repeat_ssrc: Option<u32>, now: Instant) {
         match self.senders.iter_mut().find(|sender| sender.mid == mid) {
             Some(sender) if sender.ssrc == ssrc => sender.repeat_ssrc = repeat_ssrc,
-            Some(sender) => *sender = Sender::new(mid, ssrc, repeat_ssrc),
-            None => self.senders.push(Sender::new(mid, ssrc, repeat_ssrc)),
+            Some(sender) => *sender = Sender::new(mid, ssrc, repeat_ssrc, now),
+            None => self.senders.push(Sender::new(mid, ssrc, repeat_ssrc, now)),
         }
     }
 
@@ -520,8 +520,8 @@ mod tests {
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
         outgoing.go(Path { proto: Protocol::Udp, source: at(1), destination: at(2) });
         outgoing.consent(now + ms(60_000));
-        outgoing.negotiated("v".into(), VIDEO_SSRC, Some(REPEAT_SSRC));
-        outgoing.negotiated("a".into(), 0x0a00_0003, None);
+        outgoing.negotiated("v".into(), VIDEO_SSRC, Some(REPEAT_SSRC), now);
+        outgoing.negotiated("a".into(), 0x0a00_0003, None, now);
         let ids = Ids { transport: Some(3), ..Ids::default() };
         assert_eq!(outgoing.stream("v".into(), ids), Some((VIDEO, VIDEO_SSRC)));
         assert_eq!(outgoing.stream("a".into(), ids).map(|(stream, _)| stream), Some(SOUND));
@@ -693,9 +693,9 @@ mod tests {
         let (mut outgoing, _) = connection(now);
         let mut out = Outbound::default();
         outgoing.write(VIDEO, packet(1, now), now, &mut out);
-        outgoing.negotiated("v".into(), VIDEO_SSRC, Some(REPEAT_SSRC));
+        outgoing.negotiated("v".into(), VIDEO_SSRC, Some(REPEAT_SSRC), now);
         assert_eq!(outgoing.senders[0].packets, 1);
-        outgoing.negotiated("v".into(), VIDEO_SSRC + 100, Some(REPEAT_SSRC));
+        outgoing.negotiated("v".into(), VIDEO_SSRC + 100, Some(REPEAT_SSRC), now);
         assert_eq!((outgoing.senders[0].packets, outgoing.streams().count()), (0, 2));
     }
 

@@ -34,6 +34,11 @@ const MAX_TIMEOUTS_A_DRAIN: usize = 128;
 /// A peer that used them all is looked at again after this.
 const BREATHER: Duration = Duration::from_millis(1);
 
+/// The timers of a client that has sent no media for so long are for statistics and such …
+const QUIET_AFTER: Duration = Duration::from_secs(2);
+/// … and are served for all such clients together, so often: to wake the thread costs more than what is done then.
+const QUIET_STEP: Duration = Duration::from_millis(100);
+
 /// SSRCs of a peer whose track is remembered. A sender that uses more is looked up again for each packet.
 const KNOWN_SSRCS: usize = 32;
 
@@ -151,6 +156,8 @@ pub struct Peer {
     outgoing: Outgoing,
     /// The library was changed and not drained yet.
     touched: bool,
+    wall: WallClock,
+    heard_media_at: Instant,
 }
 
 /// Whether a stream waits for the pacer.
@@ -183,6 +190,8 @@ impl Peer {
             keys,
             outgoing: Outgoing::new(identity.wall, estimate, report_ssrc, now),
             touched: true,
+            wall: identity.wall,
+            heard_media_at: now,
         }
     }
 
@@ -225,7 +234,7 @@ impl Peer {
             let stream = api.stream_tx_by_mid(mid, None).map(|stream| (stream.ssrc(), stream.rtx()));
             if let Some((ssrc, repeat_ssrc)) = stream {
                 api.remove_stream_tx(ssrc);
-                self.outgoing.negotiated(mid, *ssrc, repeat_ssrc.map(|ssrc| *ssrc));
+                self.outgoing.negotiated(mid, *ssrc, repeat_ssrc.map(|ssrc| *ssrc), self.clock);
             }
         }
     }
@@ -377,7 +386,8 @@ impl Peer {
                     self.ask_path();
                 }
                 Output::Timeout(at) if at > now => {
-                    self.deadline = at;
+                    let quiet = self.outgoing.is_secure() && now >= self.heard_media_at + QUIET_AFTER;
+                    self.deadline = if quiet { self.wall.round_up(at, QUIET_STEP) } else { at };
                     break;
                 }
                 Output::Timeout(_) if timeouts == MAX_TIMEOUTS_A_DRAIN => {
@@ -425,6 +435,7 @@ impl Peer {
     fn note(&mut self, event: Event, drain: &mut Drain) {
         match event {
             Event::RtpPacket(packet) => {
+                self.heard_media_at = self.clock;
                 if let Some(stream) = self.stream_of(packet.header.ssrc) {
                     drain.packets.push((stream, packet));
                 }

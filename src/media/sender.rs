@@ -66,15 +66,26 @@ pub struct Sender {
     pub reported: u32,
     repeat_seq: u64,
     kept: Vec<Option<Kept>>,
+    /// The times of what is kept count from here.
+    began: Instant,
     heard: Heard,
 }
 
-/// A packet that may be asked for again.
+/// A packet that may be asked for again; small, since each receiver touches one for each packet it is sent.
 #[derive(Debug)]
 struct Kept {
-    packet: Write,
-    sent_at: Instant,
-    repeated_at: Option<Instant>,
+    payload: Arc<[u8]>,
+    descriptor: Option<Descriptor>,
+    seq: u64,
+    timestamp: u32,
+    /// Milliseconds.
+    sent_at: u32,
+    /// Milliseconds, and one more: 0 is never.
+    repeated_at: u32,
+    patch: Patch,
+    repeat_type: u8,
+    marker: bool,
+    orientation: Option<VideoOrientation>,
 }
 
 /// What the receiver told of the stream; counts are of all time.
@@ -91,7 +102,7 @@ pub struct Heard {
 }
 
 impl Sender {
-    pub fn new(mid: Mid, ssrc: u32, repeat_ssrc: Option<u32>) -> Self {
+    pub fn new(mid: Mid, ssrc: u32, repeat_ssrc: Option<u32>, now: Instant) -> Self {
         Self {
             mid,
             ssrc,
@@ -105,6 +116,7 @@ impl Sender {
             // As for the stream itself: its roll-over counter begins at zero.
             repeat_seq: u64::from(ssrc as u16 & 0x7fff),
             kept: Vec::new(),
+            began: now,
             heard: Heard::default(),
         }
     }
@@ -120,9 +132,16 @@ impl Sender {
             timestamp: packet.timestamp,
             ssrc: self.ssrc,
         };
-        header::write(header, self.ids, self.extensions(packet, transport), out);
+        let extensions = Extensions {
+            mid: self.mid_to_tell(),
+            level: packet.level,
+            orientation: packet.orientation,
+            transport,
+            descriptor: packet.descriptor.as_ref(),
+        };
+        header::write(header, self.ids, extensions, out);
         let length = out.len() - start;
-        append(packet, out);
+        append(&packet.payload, packet.patch, out);
         self.packets = self.packets.wrapping_add(1);
         self.octets = self.octets.wrapping_add(packet.payload.len() as u32);
         self.last = Some((packet.timestamp, packet.captured, packet.clock_rate));
@@ -131,54 +150,66 @@ impl Sender {
 
     /// Keeps a packet that was sent.
     pub fn keep(&mut self, packet: Write, now: Instant) {
-        if self.repeat_ssrc.is_none() || packet.repeat_type.is_none() {
-            return;
-        }
+        let Some(repeat_type) = packet.repeat_type.filter(|_| self.repeat_ssrc.is_some()) else { return };
         if self.kept.is_empty() {
             self.kept.resize_with(KEPT, || None);
         }
-        let place = packet.seq as usize % KEPT;
-        self.kept[place] = Some(Kept { packet, sent_at: now, repeated_at: None });
+        let Write { payload, descriptor, seq, timestamp, patch, marker, orientation, .. } = packet;
+        let sent_at = self.millis(now);
+        self.kept[seq as usize % KEPT] = Some(Kept {
+            payload,
+            descriptor,
+            seq,
+            timestamp,
+            sent_at,
+            repeated_at: 0,
+            patch,
+            repeat_type,
+            marker,
+            orientation,
+        });
     }
 
     /// The receiver misses a packet. Its size, when it may be sent again.
     pub fn repeatable(&self, seq: u16, now: Instant) -> Option<usize> {
         let kept = self.kept.get(usize::from(seq) % KEPT)?.as_ref()?;
-        let interval = self.heard.round_trip.unwrap_or_default().max(REPEAT_INTERVAL);
-        let fresh = kept.packet.seq as u16 == seq && now < kept.sent_at + KEPT_FOR;
-        let due = kept.repeated_at.is_none_or(|at| now >= at + interval);
-        (fresh && due).then(|| kept.packet.payload.len())
+        let interval = self.heard.round_trip.unwrap_or_default().max(REPEAT_INTERVAL).as_millis() as u32;
+        let now = self.millis(now);
+        let fresh = kept.seq as u16 == seq && now.wrapping_sub(kept.sent_at) < KEPT_FOR.as_millis() as u32;
+        let due = kept.repeated_at == 0 || (now + 1).wrapping_sub(kept.repeated_at) >= interval;
+        (fresh && due).then(|| kept.payload.len())
     }
 
     /// A packet worth sending when any will do: the newest there is.
     pub fn spare(&self) -> Option<u16> {
-        let seq = self.kept.iter().flatten().map(|kept| kept.packet.seq).max()?;
+        let seq = self.kept.iter().flatten().map(|kept| kept.seq).max()?;
         Some(seq as u16)
     }
 
     /// Appends the packet with that number again, on the stream's second SSRC (RFC 4588, 4). `None`: it is not kept.
     pub fn make_again(&mut self, seq: u16, transport: Option<u16>, now: Instant, out: &mut Vec<u8>) -> Option<Made> {
         let start = out.len();
-        let mut kept = self.kept.get_mut(usize::from(seq) % KEPT)?.take()?;
-        let packet = &kept.packet;
-        let (ssrc, payload_type) = self.repeat_ssrc.zip(packet.repeat_type)?;
-        let index = self.repeat_seq;
+        let (ssrc, index) = (self.repeat_ssrc?, self.repeat_seq);
+        let (mid, repeated_at) = (self.mid_to_tell(), self.millis(now) + 1);
+        let kept = self.kept.get(usize::from(seq) % KEPT)?.as_ref()?;
         let header = Header {
-            payload_type,
-            marker: packet.marker,
+            payload_type: kept.repeat_type,
+            marker: kept.marker,
             padded: false,
             seq: index as u16,
-            timestamp: packet.timestamp,
+            timestamp: kept.timestamp,
             ssrc,
         };
-        header::write(header, self.ids, self.extensions(packet, transport), out);
+        let (orientation, descriptor) = (kept.orientation, kept.descriptor.as_ref());
+        header::write(header, self.ids, Extensions { mid, level: None, orientation, transport, descriptor }, out);
         let length = out.len() - start;
-        out.extend_from_slice(&(packet.seq as u16).to_be_bytes());
-        append(packet, out);
-        kept.repeated_at = Some(now);
+        out.extend_from_slice(&(kept.seq as u16).to_be_bytes());
+        append(&kept.payload, kept.patch, out);
+        if let Some(kept) = &mut self.kept[usize::from(seq) % KEPT] {
+            kept.repeated_at = repeated_at;
+        }
         self.repeat_seq += 1;
         self.heard.repeated += 1;
-        self.kept[usize::from(seq) % KEPT] = Some(kept);
         Some(Made { header: length, index })
     }
 
@@ -212,21 +243,19 @@ impl Sender {
     }
 
     /// A receiver that reported knows which m-line the SSRC is of.
-    fn extensions<'a>(&'a self, packet: &'a Write, transport: Option<u16>) -> Extensions<'a> {
-        Extensions {
-            mid: self.heard.loss.is_none().then_some(&*self.mid),
-            level: packet.level,
-            orientation: packet.orientation,
-            transport,
-            descriptor: packet.descriptor.as_ref(),
-        }
+    fn mid_to_tell(&self) -> Option<&str> {
+        self.heard.loss.is_none().then_some(&*self.mid)
+    }
+
+    fn millis(&self, now: Instant) -> u32 {
+        now.saturating_duration_since(self.began).as_millis() as u32
     }
 }
 
-fn append(packet: &Write, out: &mut Vec<u8>) {
+fn append(payload: &[u8], patch: Patch, out: &mut Vec<u8>) {
     let start = out.len();
-    out.extend_from_slice(&packet.payload);
-    packet.patch.apply(&mut out[start..]);
+    out.extend_from_slice(payload);
+    patch.apply(&mut out[start..]);
 }
 
 #[cfg(test)]
@@ -251,15 +280,15 @@ mod tests {
     }
 
     fn sender() -> Sender {
-        let mut sender = Sender::new("v".into(), 0x0102_0304, Some(0x0506_0708));
+        let mut sender = Sender::new("v".into(), 0x0102_0304, Some(0x0506_0708), Instant::now());
         sender.ids = Ids { mid: Some(4), transport: Some(3), ..Ids::default() };
         sender
     }
 
     #[test]
     fn a_packet_is_sent_again_with_its_number_before_its_payload() {
-        let now = Instant::now();
         let mut sender = sender();
+        let now = sender.began;
         let mut out = Vec::new();
         let made = sender.make(&packet(70_000), Some(9), &mut out);
         assert_eq!((made.index, out.len() - made.header), (70_000, 5));
@@ -280,8 +309,8 @@ mod tests {
 
     #[test]
     fn a_packet_is_not_repeated_at_once_nor_when_it_is_old() {
-        let now = Instant::now();
         let mut sender = sender();
+        let now = sender.began;
         sender.keep(packet(7), now);
         sender.make_again(7, None, now, &mut Vec::new()).unwrap();
         let after = |millis| sender.repeatable(7, now + Duration::from_millis(millis)).is_some();
@@ -298,7 +327,7 @@ mod tests {
         (0..1000).for_each(|seq| many.keep(packet(seq), now));
         assert_eq!((many.repeatable(743, now), many.repeatable(744, now)), (None, Some(5)));
         assert_eq!(many.spare(), Some(999));
-        let mut deaf = Sender::new("v".into(), 1, None);
+        let mut deaf = Sender::new("v".into(), 1, None, now);
         deaf.keep(packet(1), now);
         let mut sound = sender();
         sound.keep(Write { repeat_type: None, ..packet(1) }, now);

@@ -18,6 +18,14 @@ impl WallClock {
         Self { at, since_1900: NTP_TO_UNIX + since_1970 }
     }
 
+    /// The first moment from `at` on that is a multiple of `step` away from where the clock began: the same for all who ask.
+    pub fn round_up(&self, at: Instant, step: Duration) -> Instant {
+        let span = at.saturating_duration_since(self.at).as_nanos();
+        let over = span % step.as_nanos().max(1);
+        let rest = if over == 0 { 0 } else { step.as_nanos() - over };
+        at + Duration::from_nanos(rest as u64)
+    }
+
     /// Seconds since 1900 in units of 2^-32 s (RFC 3550, 4).
     pub fn ntp(&self, now: Instant) -> u64 {
         let time = self.since_1900 + now.saturating_duration_since(self.at);
@@ -48,6 +56,11 @@ mod tests {
         let later = clock.ntp(start + Duration::from_millis(2250));
         assert_eq!(later, (2_208_988_803 << 32) + (3 << 30));
         assert_eq!(span(middle(later).wrapping_sub(middle(clock.ntp(start)))), Duration::from_millis(2250));
+        let step = Duration::from_millis(100);
+        for (millis, expected) in [(0, 0), (1, 100), (100, 100), (250, 300)] {
+            let rounded = clock.round_up(start + Duration::from_millis(millis), step);
+            assert_eq!(rounded, start + Duration::from_millis(expected));
+        }
         assert_eq!(clock.ntp(start - Duration::from_secs(5)), clock.ntp(start), "it does not go back");
     }
 }

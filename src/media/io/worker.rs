@@ -37,7 +37,7 @@ const TELEMETRY_BACKLOG: usize = 256;
 /// What comes within this time after a datagram is taken with it. Longer merges more and is added to every packet's delay.
 const GATHER: Duration = Duration::from_micros(100);
 /// It is gathered from this share of a core on: below, there is time enough to serve each packet as it comes.
-const BUSY: f64 = 0.1;
+const BUSY: f64 = 0.02;
 /// The load is looked at so often.
 const WATCH: Duration = Duration::from_millis(50);
 
