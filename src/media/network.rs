@@ -136,7 +136,7 @@ fn a_short_disturbance_is_not_told() {
         world.run_for(ms(2100 - into_window));
         let began = world.now;
         world.paths.insert(1, Path { loss_up: 0.3, loss_down: 0.3, ..Path::GOOD });
-        world.run_for(ms(1000));
+        world.run_for(ms(600));
         world.paths.clear();
         world.run_for(WINDOW * 4);
         let told = world.reports.iter().filter(|(when, _)| *when > began).any(|(_, report)| match report {
