@@ -236,15 +236,12 @@ impl Outgoing {
 
     /// Time passes: what waited leaves, and what is due.
     pub fn run_to(&mut self, now: Instant, out: &mut Outbound) {
-        if self.sealer.is_none() || self.path.is_none() {
-            return;
-        }
-        if now >= self.consent_until {
+        self.estimate(now);
+        if self.sealer.is_none() || self.path.is_none() || now >= self.consent_until {
             self.queue.clear();
             (self.probing, self.report_at) = (None, None);
             return;
         }
-        self.estimate(now);
         while !self.queue.is_empty() && self.pacer.allows(now) {
             let Some(Queued { sender, packet, .. }) = self.queue.pop_front() else { break };
             self.send(sender, packet, now, out);
@@ -621,6 +618,44 @@ mod tests {
         keyless.write(SOUND, packet(1, now), now, &mut out);
         assert!(out.is_empty());
         assert_eq!(keyless.deadline(), pathless.deadline());
+    }
+
+    #[test]
+    fn who_may_not_be_sent_anything_costs_no_time() {
+        let now = Instant::now();
+        let (mut outgoing, _) = connection(now);
+        let mut out = Outbound::default();
+        outgoing.look_for(5_000_000, now);
+        (0..40).for_each(|seq| outgoing.write(VIDEO, packet(seq, now), now, &mut out));
+        outgoing.consent(now + ms(10));
+        left(&mut out);
+        let mut at = now + ms(20);
+        let mut wakes = 0;
+        while let Some(next) = outgoing.deadline().filter(|next| *next < now + ms(60_000)) {
+            at = at.max(next);
+            outgoing.run_to(at, &mut out);
+            wakes += 1;
+            assert!(wakes < 20 && out.is_empty(), "{at:?}");
+        }
+    }
+
+    #[test]
+    fn a_probe_sends_what_was_sent_before_at_its_rate() {
+        let now = Instant::now();
+        let (mut outgoing, _) = connection(now);
+        let mut out = Outbound::default();
+        outgoing.look_for(5_000_000, now);
+        outgoing.write(VIDEO, packet(1, now), now, &mut out);
+        left(&mut out);
+        let mut repeated = Vec::new();
+        let mut at = now;
+        while let Some(next) = outgoing.deadline().filter(|next| *next < now + ms(900)) {
+            at = at.max(next);
+            outgoing.run_to(at, &mut out);
+            repeated.extend(left(&mut out).into_iter().filter(|(ssrc, _)| *ssrc == REPEAT_SSRC).map(|_| at));
+        }
+        let span = repeated.last().unwrap().duration_since(repeated[0]);
+        assert!(repeated.len() >= 5 && span > ms(5) && span < ms(100), "{} in {span:?}", repeated.len());
     }
 
     #[test]
