@@ -66,6 +66,8 @@ pub struct Sender {
     pub reported: u32,
     repeat_seq: u64,
     kept: Vec<Option<Kept>>,
+    /// The highest number among what was kept.
+    newest: Option<u64>,
     /// The times of what is kept count from here.
     began: Instant,
     heard: Heard,
@@ -116,6 +118,7 @@ impl Sender {
             // As for the stream itself: its roll-over counter begins at zero.
             repeat_seq: u64::from(ssrc as u16 & 0x7fff),
             kept: Vec::new(),
+            newest: None,
             began: now,
             heard: Heard::default(),
         }
@@ -156,6 +159,7 @@ impl Sender {
         }
         let Write { payload, descriptor, seq, timestamp, patch, marker, orientation, .. } = packet;
         let sent_at = self.millis(now);
+        self.newest = self.newest.max(Some(seq));
         self.kept[seq as usize % KEPT] = Some(Kept {
             payload,
             descriptor,
@@ -182,8 +186,7 @@ impl Sender {
 
     /// A packet worth sending when any will do: the newest there is.
     pub fn spare(&self) -> Option<u16> {
-        let seq = self.kept.iter().flatten().map(|kept| kept.seq).max()?;
-        Some(seq as u16)
+        self.newest.map(|seq| seq as u16)
     }
 
     /// Appends the packet with that number again, on the stream's second SSRC (RFC 4588, 4). `None`: it is not kept.
