@@ -244,13 +244,9 @@ impl Inside {
 
     /// While the disk fails, a refusal does not wait behind what cannot be stored: nothing has changed that could be lost.
     fn refuse_at_once(&self, tells: &mut Vec<(SessionId, Message)>) {
-        tells.retain(|(session, message)| {
-            let refused = matches!(message, Message::Reply { result: Err(_), .. });
-            if refused {
-                self.registry.deliver(*session, message);
-            }
-            !refused
-        });
+        let is_refusal =
+            |(_, message): &mut (SessionId, Message)| matches!(message, Message::Reply { result: Err(_), .. });
+        self.registry.deliver(&tells.extract_if(.., is_refusal).collect::<Vec<_>>());
     }
 
     fn observe_delivery(&self) {
@@ -297,9 +293,7 @@ impl Told<Then> for Outcome {
                 delivery.telemetry(event.call, event.event.kind(), event.id, event.to_json().into());
             }
         }
-        for (session, message) in &turn.then.tells {
-            self.registry.deliver(*session, message);
-        }
+        self.registry.deliver(&turn.then.tells);
         for (id, result) in turn.then.answers {
             self.desk.answer(id, result);
         }

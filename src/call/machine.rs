@@ -4,6 +4,7 @@
 //! winner, because requests are taken one at a time; the loser's gets a [`Refusal`]. Facts are numbered without gaps.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -67,11 +68,15 @@ pub struct Invitee {
 
 /// What the call wants done, in order.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is handed on at once; most are facts or as many small ones as there are users"
+)]
 pub enum Output {
     /// To be stored, then told to the backend.
     Record(Fact),
     /// To be told to a user once the facts before it are stored.
-    Tell { to: Recipient, event: Event },
+    Tell { to: Recipient, event: Arc<Event> },
     /// The user is busy with this call.
     Engaged(UserId),
     /// The user became a member on this device.

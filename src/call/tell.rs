@@ -1,6 +1,7 @@
 //! What a call says, and to whom: the news for its users and the facts for the backend.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::machine::{Call, Member, Output, Recipient};
 use super::party::{Media, Party, State};
@@ -13,8 +14,8 @@ impl Call {
         self.push(Output::Record(Fact { call: self.id, seq, time, event, view }));
     }
 
-    pub(super) fn tell(&mut self, to: Recipient, event: Event) {
-        self.push(Output::Tell { to, event });
+    pub(super) fn tell(&mut self, to: Recipient, event: impl Into<Arc<Event>>) {
+        self.push(Output::Tell { to, event: event.into() });
     }
 
     /// To every member and the waiting caller, on the device they take part with.
@@ -37,6 +38,7 @@ impl Call {
                 None => Recipient::Every(party.user.clone()),
             })
             .collect();
+        let event = Arc::new(event.clone());
         for to in recipients {
             self.tell(to, event.clone());
         }

@@ -1,6 +1,7 @@
 //! Control's state and its one step: an input goes in, a turn comes out.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::input::{Input, Moment, RequestId, Restored};
@@ -257,7 +258,7 @@ impl State {
         }
     }
 
-    fn tell_users(&mut self, id: CallId, to: Recipient, event: Event) {
+    fn tell_users(&mut self, id: CallId, to: Recipient, event: Arc<Event>) {
         let sessions: Vec<SessionId> = match to {
             Recipient::Device(member) => vec![member.session],
             Recipient::Every(user) => self.presence.sessions(&user).to_vec(),

@@ -1,5 +1,6 @@
 //! What control has a door tell a client.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::{CallId, Mid, Source, UserId};
@@ -18,7 +19,7 @@ pub enum Message {
     },
     Event {
         call: Option<CallId>,
-        event: Event,
+        event: Arc<Event>,
     },
     Slots {
         call: CallId,
@@ -37,6 +38,18 @@ pub enum Message {
     Close {
         reason: Closing,
     },
+}
+
+impl Message {
+    /// One event on its way to several sessions.
+    pub fn is_same_event(&self, other: &Message) -> bool {
+        match (self, other) {
+            (Message::Event { call: a, event: one }, Message::Event { call: b, event: another }) => {
+                a == b && Arc::ptr_eq(one, another)
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Why a session is over.

@@ -52,7 +52,7 @@ impl State {
             user_data,
         };
         // Before anything else that its device is told of it.
-        self.turn.tells.insert(before, (session, Message::Event { call: Some(call), event }));
+        self.turn.tells.insert(before, (session, Message::Event { call: Some(call), event: event.into() }));
         Ok(Answer::Placed { call, room })
     }
 

@@ -1,5 +1,7 @@
 //! News of the media plane, carried to the call and its members.
 
+use std::sync::Arc;
+
 use crate::base::{CallId, PeerId, Source, Timestamp, UserId, Volume};
 use crate::call::Refusal;
 use crate::event::{EndReason, ErrorCode, Event};
@@ -64,7 +66,7 @@ impl State {
             if was_lost {
                 let message = "the media connection is gone: offer again".to_owned();
                 let event = Event::Error { code: ErrorCode::RefusedInThisState.number(), message };
-                self.tell(session, Message::Event { call: Some(call), event });
+                self.tell(session, Message::Event { call: Some(call), event: event.into() });
             }
         }
         let lost = state != Connection::Connected;
@@ -125,7 +127,7 @@ impl State {
         room.volumes = current.clone();
         room.volumes_waiting = true;
         let due = room.volumes_posted + interval;
-        self.tell_members(call, &Event::UserVoiceVolumeChanged { volume_map: current });
+        self.tell_members(call, Event::UserVoiceVolumeChanged { volume_map: current });
         self.timers.set(Timer::Volumes(call), Some(due.max(now)));
     }
 
@@ -156,11 +158,12 @@ impl State {
         }
         room.qualities = current.clone();
         let event = Event::UserNetworkQualityChanged { network_quality: current };
-        self.tell_members(call, &event);
+        self.tell_members(call, event.clone());
         self.turn.telemetry.push((call, event));
     }
 
-    fn tell_members(&mut self, call: CallId, event: &Event) {
+    fn tell_members(&mut self, call: CallId, event: Event) {
+        let event = Arc::new(event);
         let room: &Room = &self.calls[&call];
         let sessions: Vec<_> = room.call.members().filter_map(|party| Some(party.seat()?.session)).collect();
         for session in sessions {

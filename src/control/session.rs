@@ -129,7 +129,7 @@ impl State {
         let too_many = (sessions.len() + 1).saturating_sub(self.settings.sessions_per_user);
         let oldest = sessions[..too_many.min(sessions.len())].to_vec();
         for old in oldest {
-            self.tell(old, Message::Event { call: None, event: Event::KickedOffline {} });
+            self.tell(old, Message::Event { call: None, event: Event::KickedOffline {}.into() });
             self.close_session(old, Closing::KickedByAnotherLogin, EndReason::Kicked, now);
         }
     }
@@ -182,7 +182,7 @@ impl State {
         match session.ticket {
             Ticket::Valid { until } if until <= now => {
                 session.ticket = Ticket::Expired { until: now + grace };
-                self.tell(id, Message::Event { call: None, event: Event::UserSigExpired {} });
+                self.tell(id, Message::Event { call: None, event: Event::UserSigExpired {}.into() });
             }
             Ticket::Expired { until } if until <= now => {
                 return self.close_session(id, Closing::TicketExpired, EndReason::Offline, now);

@@ -44,10 +44,10 @@ impl Outbox {
         self.position.saturating_sub(position) <= self.kept.len() as u64
     }
 
-    /// Everything behind `position`, oldest first, as far as it is kept.
-    pub fn after(&self, position: u64) -> impl Iterator<Item = &Arc<str>> {
-        let missed = self.position.saturating_sub(position).min(self.kept.len() as u64) as usize;
-        self.kept.iter().skip(self.kept.len() - missed)
+    /// Everything behind `position` with its number, oldest first, as far as it is kept.
+    pub fn after(&self, position: u64) -> impl Iterator<Item = (u64, &Arc<str>)> {
+        let missed = self.position.saturating_sub(position).min(self.kept.len() as u64);
+        (self.position + 1 - missed..).zip(self.kept.iter().skip(self.kept.len() - missed as usize))
     }
 }
 
@@ -56,7 +56,9 @@ mod tests {
     use super::*;
 
     fn after(outbox: &Outbox, position: u64) -> Vec<&str> {
-        outbox.after(position).map(|message| &**message).collect()
+        let (numbers, messages): (Vec<_>, Vec<&str>) = outbox.after(position).map(|(at, text)| (at, &**text)).unzip();
+        assert!(numbers.iter().rev().copied().eq((1..=outbox.position()).rev().take(numbers.len())));
+        messages
     }
 
     #[test]

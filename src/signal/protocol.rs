@@ -567,7 +567,7 @@ mod tests {
     fn an_event_is_a_notification_with_its_call() {
         let user_id: UserId = "bob".parse().unwrap();
         let call = CallId::from_u128(9);
-        let text = write(&Message::Event { call: Some(call), event: Event::UserJoin { user_id } }).unwrap();
+        let text = write(&Message::Event { call: Some(call), event: Event::UserJoin { user_id }.into() }).unwrap();
         let value: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(
             value,

@@ -91,7 +91,7 @@ fn the_notifications_of_events_are_as_kept() {
     let callless = [EventKind::KickedOffline, EventKind::UserSigExpired];
     let told = events().into_iter().filter(|event| event.kind() != EventKind::DeliveryGap).map(|event| {
         let call = (!callless.contains(&event.kind())).then_some(CALL);
-        protocol::write(&Message::Event { call, event }).expect("events are written")
+        protocol::write(&Message::Event { call, event: event.into() }).expect("events are written")
     });
     crate::expect_as_kept("notifications.txt", &lines(told));
 }

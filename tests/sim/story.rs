@@ -1,5 +1,6 @@
 //! A story of one call: people by name, each on one device or several, and what they have been told.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use callisto::base::{CallId, PeerId, Source, UserId};
@@ -54,7 +55,7 @@ impl Story {
                     0 => device.user.to_string(),
                     n => format!("{}#{}", device.user, n + 1),
                 };
-                self.told.push((name, event));
+                self.told.push((name, Arc::unwrap_or_clone(event)));
             }
         }
         for fact in turn.facts {

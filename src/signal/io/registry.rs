@@ -21,7 +21,15 @@ pub const SOCKET_QUEUE: usize = 1024;
 #[derive(Debug, Clone)]
 pub enum Frame {
     Text(Arc<str>),
-    Close { code: u16, reason: &'static str },
+    /// One that is given again to a client that comes back: it is told its number when it has it.
+    Kept {
+        text: Arc<str>,
+        position: u64,
+    },
+    Close {
+        code: u16,
+        reason: &'static str,
+    },
 }
 
 /// A connection that waits for its log-in to be taken.
@@ -97,19 +105,26 @@ impl Registry {
         }
     }
 
-    /// Carries one of control's messages; they come in the order in which control gave them.
-    pub fn deliver(&self, session: SessionId, message: &Message) {
-        if let Some(mailbox) = self.mailboxes.get(&session) {
-            let _ = mailbox.try_send(message.clone());
-            return;
-        }
-        match message {
-            Message::Close { reason } => self.close(session, *reason),
-            Message::Reply { request, result: Ok(Reply::LoggedIn { calls }) } => self.attach(session, request, calls),
-            message => {
-                let Some(text) = protocol::write(message) else { return };
-                if let Some(mut place) = self.places.get_mut(&session) {
-                    place.say(session, &self.tokens, text.into(), protocol::is_kept(message));
+    /// Carries control's messages, in the order in which control gave them. An event for many is put into words once.
+    pub fn deliver(&self, messages: &[(SessionId, Message)]) {
+        let mut last: Option<(&Message, Arc<str>)> = None;
+        for (session, message) in messages {
+            if let Some(mailbox) = self.mailboxes.get(session) {
+                let _ = mailbox.try_send(message.clone());
+                continue;
+            }
+            match message {
+                Message::Close { reason } => self.close(*session, *reason),
+                Message::Reply { request, result: Ok(Reply::LoggedIn { calls }) } => {
+                    self.attach(*session, request, calls);
+                }
+                message => {
+                    let written = last.take().filter(|(before, _)| before.is_same_event(message)).map(|(_, text)| text);
+                    let Some(text) = written.or_else(|| protocol::write(message).map(Arc::from)) else { continue };
+                    if let Some(mut place) = self.places.get_mut(session) {
+                        place.say(text.clone(), protocol::is_kept(message));
+                    }
+                    last = Some((message, text));
                 }
             }
         }
@@ -130,7 +145,7 @@ impl Registry {
         let Some(mut place) = self.places.get_mut(&session) else { return };
         let Some(arrival) = place.arriving.take() else { return };
         let read = arrival.resume.map_or_else(|| place.outbox.position(), |resume| resume.position);
-        let missed: Vec<Arc<str>> = place.outbox.after(read).cloned().collect();
+        let missed: Vec<(u64, Arc<str>)> = place.outbox.after(read).map(|(at, text)| (at, text.clone())).collect();
         let token = place.token(session, &self.tokens, read);
         let resumed = std::mem::replace(&mut place.known, true)
             && arrival.resume.is_some_and(|resume| place.outbox.reaches(resume.position));
@@ -138,15 +153,8 @@ impl Registry {
         let result = protocol::log_in_result(welcome, calls);
         // Replaces an older connection of the session; its socket ends when its queue does.
         place.attached = Some((arrival.connection, arrival.socket));
-        place.send(protocol::result(request, &result).into());
-        if !missed.is_empty() {
-            for text in missed {
-                place.send(text);
-            }
-            let position = place.outbox.position();
-            let token = place.token(session, &self.tokens, position);
-            place.send(protocol::resume_token(&token).into());
-        }
+        place.send(Frame::Text(protocol::result(request, &result).into()));
+        missed.into_iter().for_each(|(position, text)| place.send(Frame::Kept { text, position }));
     }
 
     fn close(&self, session: SessionId, reason: Closing) {
@@ -160,16 +168,12 @@ impl Registry {
 }
 
 impl Place {
-    fn say(&mut self, session: SessionId, tokens: &TokenKey, text: Arc<str>, kept: bool) {
+    fn say(&mut self, text: Arc<str>, kept: bool) {
         if !kept {
-            return self.send(text);
+            return self.send(Frame::Text(text));
         }
         self.outbox.push(text.clone());
-        self.send(text);
-        if self.attached.is_some() {
-            let token = self.token(session, tokens, self.outbox.position());
-            self.send(protocol::resume_token(&token).into());
-        }
+        self.send(Frame::Kept { text, position: self.outbox.position() });
     }
 
     fn token(&self, session: SessionId, tokens: &TokenKey, position: u64) -> String {
@@ -177,9 +181,9 @@ impl Place {
     }
 
     /// A socket that takes no more is let go: its client reads what it missed when it comes back.
-    fn send(&mut self, text: Arc<str>) {
+    fn send(&mut self, frame: Frame) {
         if let Some((_, socket)) = &self.attached
-            && socket.try_send(Frame::Text(text)).is_err()
+            && socket.try_send(frame).is_err()
         {
             self.attached = None;
         }
@@ -191,6 +195,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::base::CallId;
     use crate::event::Event;
 
     const SESSION: SessionId = SessionId::from_u128(1);
@@ -212,51 +217,73 @@ mod tests {
     }
 
     fn joined(user: &str) -> Message {
-        Message::Event { call: None, event: Event::UserJoin { user_id: user.parse().unwrap() } }
+        Message::Event { call: None, event: Event::UserJoin { user_id: user.parse().unwrap() }.into() }
+    }
+
+    fn tell(registry: &Registry, message: Message) {
+        registry.deliver(&[(SESSION, message)]);
+    }
+
+    /// Each with its number, if it is kept.
+    fn frames_of(frames: &mut mpsc::Receiver<Frame>) -> Vec<(Arc<str>, Option<u64>)> {
+        let texts = std::iter::from_fn(|| match frames.try_recv() {
+            Ok(Frame::Text(text)) => Some((text, None)),
+            Ok(Frame::Kept { text, position }) => Some((text, Some(position))),
+            _ => None,
+        });
+        texts.collect()
     }
 
     fn texts(frames: &mut mpsc::Receiver<Frame>) -> Vec<Value> {
-        let mut texts = Vec::new();
-        while let Ok(Frame::Text(text)) = frames.try_recv() {
-            texts.push(serde_json::from_str(&text).unwrap());
-        }
-        texts
-    }
-
-    fn last_token(texts: &[Value]) -> String {
-        let newest = texts.iter().rfind(|text| text["method"] == "resumeToken");
-        newest.unwrap()["params"]["resumeToken"].as_str().unwrap().to_owned()
+        frames_of(frames).iter().map(|(text, _)| serde_json::from_str(text).unwrap()).collect()
     }
 
     #[test]
     fn a_client_that_comes_back_gets_what_it_missed_in_order() {
         let registry = registry();
         let (first, mut frames) = arrive(&registry, None);
-        registry.deliver(SESSION, &joined("early"));
+        tell(&registry, joined("early"));
         assert!(texts(&mut frames).is_empty(), "nothing before the log-in's reply");
-        registry.deliver(SESSION, &logged_in());
-        registry.deliver(SESSION, &joined("bob"));
-        let token = last_token(&texts(&mut frames));
+        tell(&registry, logged_in());
+        tell(&registry, joined("bob"));
+        let (_, position) = frames_of(&mut frames).pop().unwrap();
         registry.detach(SESSION, first);
-        registry.deliver(SESSION, &joined("carol"));
-        registry.deliver(SESSION, &joined("dave"));
-        let resume = registry.tokens().verify(&"alice".parse().unwrap(), &token).unwrap();
+        tell(&registry, joined("carol"));
+        tell(&registry, joined("dave"));
+        let resume = Resume { session: SESSION, position: position.unwrap() };
         let (_, mut frames) = arrive(&registry, Some(resume));
-        registry.deliver(SESSION, &logged_in());
-        let texts = texts(&mut frames);
+        tell(&registry, logged_in());
+        let (texts, positions): (Vec<_>, Vec<_>) = frames_of(&mut frames).into_iter().unzip();
+        let texts: Vec<Value> = texts.iter().map(|text| serde_json::from_str(text).unwrap()).collect();
         assert!(texts[0]["result"]["sessionId"].is_string());
         assert_eq!(texts[0]["result"]["resumed"], true);
         assert_eq!(texts[1]["params"]["userId"], "carol");
         assert_eq!(texts[2]["params"]["userId"], "dave");
-        assert_eq!(texts[3]["method"], "resumeToken");
-        assert_eq!(texts.len(), 4);
+        assert_eq!(positions, [None, Some(resume.position + 1), Some(resume.position + 2)]);
+    }
+
+    #[test]
+    fn an_event_for_many_is_put_into_words_once() {
+        let registry = registry();
+        let (_, mut frames) = arrive(&registry, None);
+        tell(&registry, logged_in());
+        frames_of(&mut frames);
+        let (bob, carol, calling) = (joined("bob"), joined("carol"), CallId::from_u128(7));
+        let Message::Event { event, .. } = &bob else { unreachable!() };
+        let elsewhere = Message::Event { call: Some(calling), event: event.clone() };
+        let messages = [bob.clone(), bob.clone(), elsewhere, carol, bob].map(|message| (SESSION, message));
+        registry.deliver(&messages);
+        let (texts, _): (Vec<_>, Vec<_>) = frames_of(&mut frames).into_iter().unzip();
+        assert!(Arc::ptr_eq(&texts[0], &texts[1]));
+        assert!(texts[2].contains(&calling.to_string()) && texts[3].contains("carol"));
+        assert_eq!(texts[4], texts[0]);
     }
 
     #[test]
     fn a_client_is_told_when_what_it_missed_is_lost() {
         let resumed = |registry: &Registry, resume| {
             let (_, mut frames) = arrive(registry, resume);
-            registry.deliver(SESSION, &logged_in());
+            tell(registry, logged_in());
             texts(&mut frames)[0]["result"]["resumed"].clone()
         };
         let registry = registry();
@@ -264,7 +291,7 @@ mod tests {
         assert_eq!(resumed(&registry, None), false, "a first log-in resumes nothing");
         assert_eq!(resumed(&registry, resume), true);
         for _ in 0..1_000 {
-            registry.deliver(SESSION, &joined("bob"));
+            tell(&registry, joined("bob"));
         }
         assert_eq!(resumed(&registry, resume), false, "more than is kept");
         let restarted = self::registry();
@@ -275,11 +302,11 @@ mod tests {
     fn a_late_goodbye_of_an_old_connection_changes_nothing() {
         let registry = registry();
         let (first, _frames) = arrive(&registry, None);
-        registry.deliver(SESSION, &logged_in());
+        tell(&registry, logged_in());
         let (_, mut frames) = arrive(&registry, None);
-        registry.deliver(SESSION, &logged_in());
+        tell(&registry, logged_in());
         registry.detach(SESSION, first);
-        registry.deliver(SESSION, &joined("bob"));
+        tell(&registry, joined("bob"));
         assert_eq!(texts(&mut frames)[1]["params"]["userId"], "bob");
     }
 
@@ -287,9 +314,9 @@ mod tests {
     fn a_socket_that_takes_no_more_is_let_go() {
         let registry = registry();
         let (_, mut frames) = arrive(&registry, None);
-        registry.deliver(SESSION, &logged_in());
+        tell(&registry, logged_in());
         for _ in 0..SOCKET_QUEUE {
-            registry.deliver(SESSION, &joined("bob"));
+            tell(&registry, joined("bob"));
         }
         assert!(texts(&mut frames).len() <= SOCKET_QUEUE);
         assert!(matches!(frames.try_recv(), Err(mpsc::error::TryRecvError::Disconnected)));
@@ -299,8 +326,8 @@ mod tests {
     fn a_closed_session_is_forgotten() {
         let registry = registry();
         let (_, mut frames) = arrive(&registry, None);
-        registry.deliver(SESSION, &logged_in());
-        registry.deliver(SESSION, &Message::Close { reason: Closing::KickedByAnotherLogin });
+        tell(&registry, logged_in());
+        tell(&registry, Message::Close { reason: Closing::KickedByAnotherLogin });
         texts(&mut frames);
         assert!(registry.places.is_empty());
     }

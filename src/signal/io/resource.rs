@@ -208,8 +208,12 @@ impl Resource {
         while let Some(message) = messages.recv().await {
             match message {
                 Message::Reply { request, result } => self.answer(&request, result),
-                Message::Event { event: Event::CallEnd { .. } | Event::CallCancelled { .. }, .. }
-                | Message::Close { .. } => break,
+                Message::Close { .. } => break,
+                Message::Event { event, .. }
+                    if matches!(*event, Event::CallEnd { .. } | Event::CallCancelled { .. }) =>
+                {
+                    break;
+                }
                 Message::Event { event, .. } if self.is_of_choice(&event) => {
                     let resource = self.clone();
                     // Its answer comes through here.

@@ -10,6 +10,7 @@ use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use futures_util::SinkExt as _;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -22,6 +23,7 @@ use crate::control::{ConnectionId, Input, LogIn, Refusal, Renewal, Request, Requ
 use crate::event::ErrorCode;
 use crate::signal::protocol::{self, Body, Incoming, LogInParams, MAX_FRAME, Malformed};
 use crate::signal::rate::{Allowance, Verdict};
+use crate::signal::token::Resume;
 use crate::ticket::Ticket;
 
 /// Time a client has for its log-in.
@@ -32,6 +34,8 @@ const READ_BUFFER: usize = 4096;
 const PING_EVERY: Duration = Duration::from_secs(4);
 /// A client unheard for so long is gone.
 const SILENT_AFTER: Duration = Duration::from_secs(10);
+/// Frames that leave in one write.
+const FRAMES_AT_ONCE: usize = 64;
 /// Time for one frame to leave; a socket stuck longer is dead.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
 
@@ -108,11 +112,14 @@ impl Connection {
                 message = socket.recv() => {
                     heard = Instant::now();
                     self.heard(message.ok_or(Over)?.map_err(|_| Over)?).await?;
-                    for answer in std::mem::take(&mut self.answers) {
-                        write(socket, answer).await?;
-                    }
+                    let answers = std::mem::take(&mut self.answers);
+                    self.write(socket, answers).await?;
                 }
-                frame = self.frames.recv() => write(socket, frame.ok_or(Over)?).await?,
+                frame = self.frames.recv() => {
+                    let mut frames = vec![frame.ok_or(Over)?];
+                    frames.extend(std::iter::from_fn(|| self.frames.try_recv().ok()).take(FRAMES_AT_ONCE));
+                    self.write(socket, frames).await?;
+                }
                 _ = ping.tick() => {
                     if heard.elapsed() > SILENT_AFTER {
                         return Err(Over);
@@ -120,10 +127,34 @@ impl Connection {
                     send(socket, WsMessage::Ping(Default::default())).await?;
                 }
                 () = tokio::time::sleep_until(log_in_by), if !logged_in => {
-                    return write(socket, Frame::Close { code: 4000, reason: "no log-in within 10 s" }).await;
+                    let late = Frame::Close { code: 4000, reason: "no log-in within 10 s" };
+                    return self.write(socket, vec![late]).await;
                 }
             }
         }
+    }
+
+    /// Together, and behind those that are kept the token that stands for the last of them.
+    async fn write(&self, socket: &mut WebSocket, frames: Vec<Frame>) -> Result<(), Over> {
+        let mut newest = None;
+        for frame in frames {
+            match frame {
+                Frame::Text(text) => feed(socket, WsMessage::Text((&*text).into())).await?,
+                Frame::Kept { text, position } => {
+                    feed(socket, WsMessage::Text((&*text).into())).await?;
+                    newest = Some(position);
+                }
+                Frame::Close { code, reason } => {
+                    let _ = send(socket, WsMessage::Close(Some(CloseFrame { code, reason: reason.into() }))).await;
+                    return Err(Over);
+                }
+            }
+        }
+        if let (Some(position), Some((session, user))) = (newest, &self.session) {
+            let token = self.door.registry.tokens().sign(user, Resume { session: *session, position });
+            feed(socket, WsMessage::Text(protocol::resume_token(&token).into())).await?;
+        }
+        in_time(socket.flush()).await
     }
 
     async fn heard(&mut self, message: WsMessage) -> Result<(), Over> {
@@ -254,18 +285,17 @@ impl Connection {
     }
 }
 
-async fn write(socket: &mut WebSocket, frame: Frame) -> Result<(), Over> {
-    match frame {
-        Frame::Text(text) => send(socket, WsMessage::Text((&*text).into())).await,
-        Frame::Close { code, reason } => {
-            let _ = send(socket, WsMessage::Close(Some(CloseFrame { code, reason: reason.into() }))).await;
-            Err(Over)
-        }
-    }
+async fn send(socket: &mut WebSocket, message: WsMessage) -> Result<(), Over> {
+    in_time(socket.send(message)).await
 }
 
-async fn send(socket: &mut WebSocket, message: WsMessage) -> Result<(), Over> {
-    match tokio::time::timeout(WRITE_WITHIN, socket.send(message)).await {
+/// Sends it with what follows.
+async fn feed(socket: &mut WebSocket, message: WsMessage) -> Result<(), Over> {
+    in_time(socket.feed(message)).await
+}
+
+async fn in_time<E>(written: impl Future<Output = Result<(), E>>) -> Result<(), Over> {
+    match tokio::time::timeout(WRITE_WITHIN, written).await {
         Ok(Ok(())) => Ok(()),
         _ => Err(Over),
     }
