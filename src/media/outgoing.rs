@@ -37,6 +37,9 @@ const CNAME: &str = "callisto";
 /// Packets of which one compound packet may tell: a second at 60 Mbit/s. A few bytes can claim to tell of 65,535.
 const MAX_TOLD: usize = 8192;
 
+/// Lost packets of one feedback that are sent again: as many as are kept of a stream.
+const MAX_LOST: usize = 256;
+
 /// A probe that has nothing to be made of is given up after this.
 const PROBE_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -88,7 +91,13 @@ pub struct Outgoing {
     /// Reports on their way out, and opened ones.
     scratch: Vec<u8>,
     opened: Vec<u8>,
+    /// What a feedback says did not arrive.
+    lost: Vec<(Name, Instant)>,
 }
+
+/// A packet of a stream, in 32 bits: the stream's index and the packet's number there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Name(u32);
 
 #[derive(Debug, Clone, Copy)]
 struct Reference {
@@ -136,6 +145,7 @@ impl Outgoing {
             bytes: 0,
             scratch: Vec::new(),
             opened: Vec::new(),
+            lost: Vec::new(),
         }
     }
 
@@ -325,10 +335,11 @@ impl Outgoing {
         let (Some(sealer), Some(path)) = (&self.sealer, self.path) else { return };
         let bytes =
             sealed(sealer, path, out, |bytes| Some(sender.make(&packet, transport.map(|seq| seq as u16), bytes)));
+        let name = Name::new(index, packet.seq as u16);
         sender.keep(packet, now);
         self.resends.sent(bytes);
         self.report_at.get_or_insert(now + FIRST_REPORT);
-        self.note(transport, bytes, now);
+        self.note(transport, bytes, name, now);
     }
 
     fn send_again(&mut self, index: usize, seq: u16, now: Instant, out: &mut Outbound) -> bool {
@@ -338,13 +349,13 @@ impl Outgoing {
         let number = transport.map(|seq| seq as u16);
         let bytes = sealed(sealer, path, out, |bytes| sender.make_again(seq, number, now, bytes));
         if bytes > 0 {
-            self.note(transport, bytes, now);
+            self.note(transport, bytes, Name::new(index, seq), now);
         }
         bytes > 0
     }
 
     /// A packet left.
-    fn note(&mut self, transport: Option<u64>, bytes: u64, now: Instant) {
+    fn note(&mut self, transport: Option<u64>, bytes: u64, name: Name, now: Instant) {
         self.bytes += bytes;
         self.pacer.sent(bytes);
         let Some(seq) = transport else { return };
@@ -354,7 +365,7 @@ impl Outgoing {
                 probing.sent += bytes;
                 probing.probe.id
             });
-            estimator.sent(seq, bytes as u32, probe, now);
+            estimator.sent(seq, bytes as u32, probe, name.0, now);
         }
     }
 
@@ -441,8 +452,14 @@ impl Outgoing {
             Block::Transport(feedback) => {
                 if let Some(estimator) = &mut self.estimator {
                     let arrivals = feedback.arrivals().take(*told).inspect(|_| *told -= 1);
-                    estimator.feedback(feedback.base, arrivals, now);
+                    let lost = &mut self.lost;
+                    estimator.feedback(feedback.base, arrivals, now, |name, at| {
+                        if lost.len() < MAX_LOST {
+                            lost.push((Name(name), at));
+                        }
+                    });
                 }
+                self.replace_lost(now, out);
             }
             Block::ReferenceTime { sender, ntp } => {
                 self.reference = Some(Reference { ssrc: sender, time: wallclock::middle(ntp), at: now });
@@ -450,6 +467,20 @@ impl Outgoing {
             // What a receiver thinks of its link on its own is not asked of it; the rest is of other streams.
             Block::Remb { .. } | Block::Other(_) => {}
         }
+    }
+
+    /// Sends again what did not arrive and was not asked for: the question may be lost, too, and so may what answered it.
+    fn replace_lost(&mut self, now: Instant, out: &mut Outbound) {
+        let mut lost = std::mem::take(&mut self.lost);
+        for (name, sent) in lost.drain(..) {
+            let (index, seq) = name.parts();
+            let Some(sender) = self.senders.get(index) else { continue };
+            let bytes = sender.replaceable(seq, sent, now);
+            if bytes.is_some_and(|bytes| self.resends.allows(bytes as u64, now)) {
+                self.send_again(index, seq, now, out);
+            }
+        }
+        self.lost = lost;
     }
 
     fn want_key_frame(&self, ssrc: u32, each: &mut impl FnMut(Word)) {
@@ -474,6 +505,16 @@ fn sealed(sealer: &Sealer, path: Path, out: &mut Outbound, make: impl FnOnce(&mu
     };
     sealer.seal_rtp(packet, header, index);
     packet.len() as u64
+}
+
+impl Name {
+    fn new(sender: usize, seq: u16) -> Self {
+        Self((sender as u32) << 16 | u32::from(seq))
+    }
+
+    fn parts(self) -> (usize, u16) {
+        ((self.0 >> 16) as usize, self.0 as u16)
+    }
 }
 
 impl Probing {
@@ -642,11 +683,13 @@ mod tests {
     #[test]
     fn a_probe_sends_what_was_sent_before_at_its_rate() {
         let now = Instant::now();
-        let (mut outgoing, _) = connection(now);
+        let (mut outgoing, mut client) = connection(now);
         let mut out = Outbound::default();
         outgoing.look_for(5_000_000, now);
         outgoing.write(VIDEO, packet(1, now), now, &mut out);
         left(&mut out);
+        assert_eq!(outgoing.deadline(), Some(now + FIRST_REPORT), "there may be nobody to tell what a probe finds");
+        outgoing.receive(&feedback(&mut client, 1, &[true]), now + ms(50), &mut out, |_| {});
         let mut repeated = Vec::new();
         let mut at = now;
         while let Some(next) = outgoing.deadline().filter(|next| *next < now + ms(900)) {
@@ -676,6 +719,41 @@ mod tests {
         assert!(out.is_empty());
         let heard: Vec<Heard> = outgoing.heard().map(|(_, heard)| heard).collect();
         assert_eq!((heard[0].nacks, heard[0].repeated), (4, 2));
+    }
+
+    /// Transport-wide feedback of up to 14 packets.
+    fn feedback(sealer: &mut Sealer, base: u16, arrived: &[bool]) -> Vec<u8> {
+        let bits = arrived.iter().enumerate().fold(0x8000, |bits, (n, arrived)| bits | u16::from(*arrived) << (13 - n));
+        let mut compound = vec![0x8f, 205, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0];
+        compound.extend([base, arrived.len() as u16].map(u16::to_be_bytes).concat());
+        compound.extend([0, 0, 1, 0]);
+        compound.extend(bits.to_be_bytes());
+        compound.extend(arrived.iter().filter(|arrived| **arrived).map(|_| 4));
+        compound.resize(compound.len().next_multiple_of(4), 0);
+        compound[3] = (compound.len() / 4 - 1) as u8;
+        sealer.seal_rtcp(&mut compound);
+        compound
+    }
+
+    #[test]
+    fn what_did_not_arrive_is_sent_again_without_being_asked_for_until_it_does() {
+        let now = Instant::now();
+        let (mut outgoing, mut client) = connection(now);
+        let mut out = Outbound::default();
+        // They have the transport's numbers from 1 on.
+        (0..4).for_each(|seq| outgoing.write(VIDEO, packet(seq, now), now, &mut out));
+        left(&mut out);
+        let mut tell = |outgoing: &mut Outgoing, client: &mut Sealer, base, arrived: &[bool], after| {
+            outgoing.receive(&feedback(client, base, arrived), now + ms(after), &mut out, |_| {});
+            left(&mut out).len()
+        };
+        let asked = nack(&mut client, &[2]);
+        outgoing.receive(&asked, now + ms(40), &mut Outbound::default(), |_| {});
+        let told = [true, false, false, true];
+        assert_eq!(tell(&mut outgoing, &mut client, 1, &told, 60), 1, "one of the two was asked for before");
+        assert_eq!(tell(&mut outgoing, &mut client, 1, &told, 80), 0, "it was told already");
+        assert_eq!(tell(&mut outgoing, &mut client, 5, &[true, false], 120), 1, "what was sent again is lost, too");
+        assert_eq!(tell(&mut outgoing, &mut client, 7, &[false], 1500), 0, "that is too long ago");
     }
 
     #[test]

@@ -184,6 +184,15 @@ impl Sender {
         (fresh && due).then(|| kept.payload.len())
     }
 
+    /// A packet that was sent at `sent` has not arrived, and nothing was sent again since that could. Its size, when it may be now.
+    pub fn replaceable(&self, seq: u16, sent: Instant, now: Instant) -> Option<usize> {
+        let kept = self.kept.get(usize::from(seq) % KEPT)?.as_ref()?;
+        let fresh = kept.seq as u16 == seq && self.millis(now).wrapping_sub(kept.sent_at) < KEPT_FOR.as_millis() as u32;
+        let last = kept.repeated_at.checked_sub(1).unwrap_or(kept.sent_at);
+        // The clocks of the two times tick at different moments.
+        (fresh && last <= self.millis(sent) + 1).then(|| kept.payload.len())
+    }
+
     /// A packet worth sending when any will do: the newest there is.
     pub fn spare(&self) -> Option<u16> {
         self.newest.map(|seq| seq as u16)

@@ -11,7 +11,7 @@ const KEEP: Micros = 5_000_000;
 /// late as lost.
 const LATE: Micros = 800_000;
 
-/// Records kept at most, 64 KiB: a second at 60 Mbit/s.
+/// Records kept at most, 96 KiB: a second at 60 Mbit/s.
 const MAX_RECORDS: usize = 8192;
 
 /// Records there is room for at first.
@@ -26,7 +26,7 @@ pub struct History {
     newest_at: Micros,
 }
 
-/// Eight bytes.
+/// Twelve bytes.
 #[derive(Debug, Clone, Copy)]
 struct Record {
     /// The low half of the time it was sent.
@@ -34,6 +34,7 @@ struct Record {
     bytes: u16,
     mark: u8,
     fate: Fate,
+    name: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -50,6 +51,8 @@ pub struct Sent {
     pub bytes: u16,
     /// Of the probe that it was part of; zero: of none.
     pub mark: u8,
+    /// What its sender knows it by.
+    pub name: u32,
 }
 
 /// What a feedback says of a packet.
@@ -75,7 +78,8 @@ impl History {
         if self.records.len() == self.records.capacity() {
             self.make_room(sent.at);
         }
-        self.records.push_back(Record { at: sent.at as u32, bytes: sent.bytes, mark: sent.mark, fate: Fate::UnderWay });
+        let Sent { at, bytes, mark, name } = sent;
+        self.records.push_back(Record { at: at as u32, bytes, mark, fate: Fate::UnderWay, name });
         (self.next, self.newest_at) = (seq.wrapping_add(1), sent.at);
     }
 
@@ -93,7 +97,8 @@ impl History {
         let oldest = self.next as i64 - self.records.len() as i64;
         let index = usize::try_from(seq - oldest).ok();
         let Some(record) = index.and_then(|index| self.records.get_mut(index)) else { return Said::Old };
-        let sent = Sent { at: record.sent_at(now), bytes: record.bytes, mark: record.mark };
+        let Record { bytes, mark, name, .. } = *record;
+        let sent = Sent { at: record.sent_at(now), bytes, mark, name };
         match (record.fate, arrived) {
             (Fate::Arrived, _) | (Fate::Lost, false) => Said::Old,
             (before, true) => {
@@ -148,7 +153,7 @@ mod tests {
     const MS: Micros = 1000;
 
     fn sent(at: Micros) -> Sent {
-        Sent { at, bytes: 1000, mark: 0 }
+        Sent { at, bytes: 1000, mark: 0, name: 7 }
     }
 
     fn filled(seqs: std::ops::Range<u64>) -> History {

@@ -367,7 +367,7 @@ mod tests {
                 while due < self.now {
                     self.count += 1;
                     let lost = is_lost(self.count, self.sent);
-                    self.loss.note(Sent { at: due, bytes: 1000, mark: 0 }, lost, self.now);
+                    self.loss.note(Sent { at: due, bytes: 1000, mark: 0, name: 0 }, lost, self.now);
                     self.loss.waited(self.queue);
                     due += (8e9 / self.sent) as Micros;
                 }
@@ -442,7 +442,7 @@ mod tests {
     #[test]
     fn what_comes_late_was_not_lost() {
         let mut loss = Loss::default();
-        let sent = |n: Micros| Sent { at: n * MS, bytes: 1000, mark: 0 };
+        let sent = |n: Micros| Sent { at: n * MS, bytes: 1000, mark: 0, name: 0 };
         (0..10).for_each(|n| loss.note(sent(n), n < 5, 20 * MS));
         assert_eq!(loss.share(20 * MS), Some(0.5));
         (0..5).for_each(|n| loss.came(sent(n)));

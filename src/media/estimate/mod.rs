@@ -131,17 +131,24 @@ impl Estimator {
     }
 
     /// A packet leaves: `seq` grows by one from packet to packet, `bytes` are all of it, `probe` is that of
-    /// [`poll_probe`](Self::poll_probe) which it is part of.
-    pub fn sent(&mut self, seq: u64, bytes: u32, probe: Option<u32>, now: Instant) {
+    /// [`poll_probe`](Self::poll_probe) which it is part of, `name` what [`feedback`](Self::feedback) calls it when it is lost.
+    pub fn sent(&mut self, seq: u64, bytes: u32, probe: Option<u32>, name: u32, now: Instant) {
         let at = self.micros(now);
         let bytes = u16::try_from(bytes).unwrap_or(u16::MAX);
         let mark = self.prober.sent(probe, bytes, at);
-        self.history.push(seq, Sent { at, bytes, mark });
+        self.history.push(seq, Sent { at, bytes, mark, name });
         self.last_sent = at;
     }
 
-    /// A feedback: when the packets from `base` on arrived, in microseconds of the receiver's clock; `None`: did not.
-    pub fn feedback(&mut self, base: u16, arrivals: impl Iterator<Item = Option<i64>>, now: Instant) {
+    /// A feedback: when the packets from `base` on arrived, in microseconds of the receiver's clock; `None`: did not. Each of these is told
+    /// once, by its name and when it was sent.
+    pub fn feedback(
+        &mut self,
+        base: u16,
+        arrivals: impl Iterator<Item = Option<i64>>,
+        now: Instant,
+        mut lost: impl FnMut(u32, Instant),
+    ) {
         let at = self.micros(now);
         let Some(first) = self.history.unwrap(base) else { return };
         let mut newest = None;
@@ -153,6 +160,7 @@ impl Estimator {
                 Said::Lost(sent) => {
                     self.loss.note(sent, true, at);
                     self.prober.told(sent, None);
+                    lost(sent.name, self.origin + Duration::from_micros(sent.at.max(0).unsigned_abs()));
                 }
                 Said::Arrived { sent, was_lost } => {
                     if was_lost {
@@ -198,6 +206,7 @@ impl Estimator {
 
     /// When [`handle_timeout`](Self::handle_timeout) is wanted; `None`: not before something else happens.
     pub fn deadline(&self) -> Option<Instant> {
+        self.path.delay?;
         let at = self.prober.deadline(self.rate.current())?;
         Some(self.origin + Duration::from_micros(at.max(0).unsigned_abs()))
     }
@@ -272,6 +281,10 @@ impl Estimator {
     }
 
     fn decide_probe(&mut self, now: Micros) {
+        // Who has told nothing yet may never do.
+        if self.path.delay.is_none() {
+            return;
+        }
         let is_calm = self.path.trend.usage() != Usage::Over && !self.path.queue.waits();
         self.prober.decide(self.rate.current(), is_calm, self.last_sent, now);
     }
@@ -302,9 +315,9 @@ mod tests {
     fn run(estimator: &mut Estimator, start: Instant, range: std::ops::Range<u64>, clock: impl Fn(u64) -> i64) {
         for tens in range {
             let sent = |n: u64| start + Duration::from_millis((tens * 10 + n) * 10);
-            (0..10).for_each(|n| estimator.sent(tens * 10 + n, 1000, None, sent(n)));
+            (0..10).for_each(|n| estimator.sent(tens * 10 + n, 1000, None, 0, sent(n)));
             let arrivals = (0..10).map(|n| Some(clock(tens * 10 + n)));
-            estimator.feedback((tens * 10) as u16, arrivals, sent(9) + Duration::from_millis(45));
+            estimator.feedback((tens * 10) as u16, arrivals, sent(9) + Duration::from_millis(45), |_, _| {});
         }
     }
 
@@ -321,6 +334,19 @@ mod tests {
         assert_eq!(estimator.round_trip(), Some(Duration::from_millis(45)));
         assert_eq!(estimator.loss(start + Duration::from_millis(500)), Some(0.0));
         assert_eq!(estimator.loss(start + Duration::from_secs(5)), None);
+    }
+
+    #[test]
+    fn what_was_lost_is_told_once_by_its_name() {
+        let start = Instant::now();
+        let mut estimator = Estimator::new(1_000_000, start);
+        (0..4).for_each(|n| estimator.sent(n, 1000, None, n as u32 + 100, start + Duration::from_millis(n)));
+        let mut told = Vec::new();
+        for arrivals in [[Some(0), None, Some(2000), None], [Some(0), None, Some(2000), Some(3000)]] {
+            let now = start + Duration::from_millis(50);
+            estimator.feedback(0, arrivals.into_iter(), now, |name, at| told.push((name, at - start)));
+        }
+        assert_eq!(told, [(101, Duration::from_millis(1)), (103, Duration::from_millis(3))]);
     }
 
     #[test]

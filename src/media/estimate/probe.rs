@@ -13,7 +13,8 @@ const LEAST_BYTES: f64 = 6000.0;
 /// … and these at least.
 const FEWEST_BYTES: f64 = 3000.0;
 
-/// The first probes are at these multiples of the first estimate, all others at twice the estimate.
+/// The first probes are at these multiples of the first estimate, whatever is looked for: what a viewer will be sent is known only when
+/// some of it has come. All others are at twice the estimate.
 const FIRST: [f64; 2] = [3.0, 6.0];
 const NEXT: f64 = 2.0;
 /// A probe that found so much of its rate is followed by another.
@@ -48,6 +49,8 @@ const FELT: Micros = 300_000;
 const IDLE: Micros = 2_000_000;
 /// After an idle time the path shows itself for so long.
 const AFTER_IDLE: Micros = 300_000;
+/// At first for so long: a viewer who comes waits for pictures, and a path that is full with the first packets shows it in this time.
+const AFTER_FIRST: Micros = 100_000;
 
 /// This share of what was sent must have arrived to say anything.
 const ARRIVED: f64 = 0.7;
@@ -82,6 +85,8 @@ pub struct Found {
 #[derive(Debug)]
 pub struct Prober {
     desired: f64,
+    /// The first probes go up to this.
+    at_first: f64,
     /// What was desired when the last probe was sent.
     probed_for: f64,
     /// `None`: nothing is sent.
@@ -129,6 +134,7 @@ impl Prober {
     pub fn new(first: f64) -> Self {
         Self {
             desired: first,
+            at_first: first * FIRST[FIRST.len() - 1],
             probed_for: 0.0,
             next: None,
             interval: INTERVAL,
@@ -152,7 +158,7 @@ impl Prober {
     /// A packet was sent. Returns the mark to know it by.
     pub fn sent(&mut self, probe: Option<u32>, bytes: u16, now: Micros) -> u8 {
         if self.next.is_none() {
-            self.next = Some(now + AFTER_IDLE);
+            self.next = Some(now + if self.id == 0 { AFTER_FIRST } else { AFTER_IDLE });
         }
         let Some(id) = probe else { return 0 };
         if let Some(cluster) = self.cluster.as_mut().filter(|cluster| cluster.probe.id == id) {
@@ -261,7 +267,7 @@ impl Prober {
             1 => FIRST[1] / FIRST[0],
             _ => NEXT,
         };
-        (estimate * times).min(self.desired * BEYOND)
+        (estimate * times).min(self.looked_for() * BEYOND)
     }
 
     fn begin(&mut self, bitrate: f64, now: Micros) {
@@ -275,7 +281,11 @@ impl Prober {
     }
 
     fn wants(&self, estimate: f64) -> bool {
-        estimate < self.desired * ENOUGH
+        estimate < self.looked_for() * ENOUGH
+    }
+
+    fn looked_for(&self) -> f64 {
+        if self.stage < FIRST.len() { self.desired.max(self.at_first) } else { self.desired }
     }
 
     fn sooner(&mut self, at: Micros) {
@@ -385,7 +395,7 @@ mod tests {
         while left > 0 {
             let mark = prober.sent(Some(probe.id), 1000, at);
             free = free.max(at) + (8e9 / path) as Micros;
-            packets.push((Sent { at, bytes: 1000, mark }, (!lost(count)).then_some(free - 7_000_000)));
+            packets.push((Sent { at, bytes: 1000, mark, name: 0 }, (!lost(count)).then_some(free - 7_000_000)));
             at += (8e9 / probe.bitrate as f64) as Micros;
             left -= 1000;
             count += 1;
@@ -443,11 +453,11 @@ mod tests {
     fn a_new_wish_is_followed_soon() {
         let mut lab = Lab::new(1e6, 1e6, 100e6);
         lab.run(2000 * MS);
-        assert_eq!(lab.probed.len(), 0);
-        lab.prober.look_for(2e6, lab.now);
+        assert_eq!(lab.probed.len(), 2, "only the first ones: {:?}", lab.probed);
+        lab.prober.look_for(11e6, lab.now);
         assert_eq!(lab.prober.deadline(lab.estimate), Some(lab.now + AFTER_WISH));
         lab.run(AFTER_WISH + 200 * MS);
-        assert!(lab.estimate >= 2e6);
+        assert!(lab.estimate >= 11e6);
     }
 
     #[test]
@@ -501,7 +511,7 @@ mod tests {
         prober.decide(1e6, true, 0, 60_000 * MS);
         assert_eq!((prober.take(), prober.deadline(1e6)), (None, None));
         prober.sent(None, 1000, 60_000 * MS);
-        assert_eq!(prober.deadline(1e6), Some(60_000 * MS + AFTER_IDLE));
+        assert_eq!(prober.deadline(1e6), Some(60_000 * MS + AFTER_FIRST));
         prober.decide(1e6, true, 60_000 * MS, 60_000 * MS + IDLE + 1);
         assert_eq!((prober.take(), prober.deadline(1e6)), (None, None), "it has stopped again");
     }

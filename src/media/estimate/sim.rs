@@ -63,10 +63,12 @@ pub struct Media {
     /// Bits per second at most; `None`: all of the estimate.
     pub at_most: Option<u64>,
     pub frame: Duration,
+    /// It is of what a probe can be made of: pictures, not sound.
+    pub probes: bool,
 }
 
 impl Media {
-    pub const GREEDY: Self = Self { at_most: None, frame: Duration::from_millis(33) };
+    pub const GREEDY: Self = Self { at_most: None, frame: Duration::from_millis(33), probes: true };
     pub const NONE: Self = Self { at_most: Some(0), ..Self::GREEDY };
 
     pub fn of(rate: u64) -> Self {
@@ -74,7 +76,7 @@ impl Media {
     }
 
     pub fn voice() -> Self {
-        Self { at_most: Some(32_000), frame: ms(20) }
+        Self { at_most: Some(32_000), frame: ms(20), probes: false }
     }
 }
 
@@ -255,7 +257,8 @@ impl World {
     }
 
     fn send_probe(&mut self) {
-        if self.probe.is_none()
+        if self.media.probes
+            && self.probe.is_none()
             && let Some(probe) = self.estimator.poll_probe(self.now)
         {
             self.probes.push((self.at(), probe));
@@ -280,7 +283,7 @@ impl World {
     fn send(&mut self, bytes: u32, probe: Option<u32>) {
         let seq = self.seq;
         self.seq += 1;
-        self.estimator.sent(seq, bytes, probe, self.now);
+        self.estimator.sent(seq, bytes, probe, 0, self.now);
         self.counted.0 += 1;
         if let Some(arrives) = self.carry(bytes) {
             self.under_way.insert((arrives, seq));
@@ -347,7 +350,7 @@ impl World {
         let (due, later): (VecDeque<_>, _) = self.feedback.drain(..).partition(|(at, ..)| *at <= self.now);
         self.feedback = later;
         for (_, base, arrivals) in due {
-            self.estimator.feedback(base, arrivals.into_iter(), self.now);
+            self.estimator.feedback(base, arrivals.into_iter(), self.now, |_, _| {});
         }
     }
 }
