@@ -34,9 +34,11 @@ const MAX_TIMEOUTS_A_DRAIN: usize = 128;
 /// A peer that used them all is looked at again after this.
 const BREATHER: Duration = Duration::from_millis(1);
 
-/// The timers of a client that has sent no media for so long are for statistics and such …
+/// Timers of all clients are served together, so often: to wake the thread costs more than what is done then.
+const STEP: Duration = Duration::from_millis(5);
+/// Those of a client that has sent no media for so long are for statistics and such …
 const QUIET_AFTER: Duration = Duration::from_secs(2);
-/// … and are served for all such clients together, so often: to wake the thread costs more than what is done then.
+/// … and can wait longer.
 const QUIET_STEP: Duration = Duration::from_millis(100);
 
 /// SSRCs of a peer whose track is remembered. A sender that uses more is looked up again for each packet.
@@ -387,7 +389,7 @@ impl Peer {
                 }
                 Output::Timeout(at) if at > now => {
                     let quiet = self.outgoing.is_secure() && now >= self.heard_media_at + QUIET_AFTER;
-                    self.deadline = if quiet { self.wall.round_up(at, QUIET_STEP) } else { at };
+                    self.deadline = self.wall.round_up(at, if quiet { QUIET_STEP } else { STEP });
                     break;
                 }
                 Output::Timeout(_) if timeouts == MAX_TIMEOUTS_A_DRAIN => {

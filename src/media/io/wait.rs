@@ -58,20 +58,6 @@ impl Sleeper {
         }
         fds[0].revents != 0
     }
-
-    /// For so long, or until the bell rings. What was written before a ring is seen after the next sleep.
-    pub fn rest(&mut self, span: Duration) {
-        poll(&mut [entry(&self.stream)], Some(span));
-    }
-}
-
-/// Lets the thread that calls wake up as soon as its time is up: the kernel else makes it 50 µs later, to wake several at once.
-pub fn wake_in_time() {
-    #[cfg(target_os = "linux")]
-    // SAFETY: the option takes one number, of nanoseconds, and touches nothing else.
-    unsafe {
-        libc::prctl(libc::PR_SET_TIMERSLACK, 1000 as libc::c_ulong);
-    }
 }
 
 /// False: the time was up first.

@@ -15,7 +15,7 @@ use super::batch::Sent;
 use super::link::Links;
 use super::streams::Streams;
 use super::udp::Socket;
-use super::wait::{self, Sleeper};
+use super::wait::Sleeper;
 use crate::media::command::Command;
 use crate::media::export::TURN_BUCKETS;
 use crate::media::peer::Datagram;
@@ -33,13 +33,6 @@ const REPORT_RETRY: Duration = Duration::from_millis(5);
 
 /// With more reports waiting, those that the next one replaces are left out.
 const TELEMETRY_BACKLOG: usize = 256;
-
-/// What comes within this time after a datagram is taken with it. Longer merges more and is added to every packet's delay.
-const GATHER: Duration = Duration::from_micros(100);
-/// It is gathered from this share of a core on: below, there is time enough to serve each packet as it comes.
-const BUSY: f64 = 0.02;
-/// The load is looked at so often.
-const WATCH: Duration = Duration::from_millis(50);
 
 const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -72,9 +65,6 @@ struct Loop {
     time: Duration,
     /// As much of `time` was told to the placement.
     measured: Duration,
-    /// Whether the thread has much to do, of late; and when that was last looked at, with `time` as it was.
-    is_busy: bool,
-    watched: Option<(Instant, Duration)>,
     histogram: [u64; TURN_BUCKETS.len()],
     datagrams: u64,
     bytes: u64,
@@ -92,19 +82,18 @@ impl Worker {
 
     /// Runs until nobody can command it any more; then says goodbye to every peer.
     fn run(mut self) {
-        wait::wake_in_time();
         let mut counts = Loop::default();
         let mut backlog = VecDeque::new();
         let mut snapshot_at = Instant::now() + SNAPSHOT_INTERVAL;
         let mut commands = Commands::Taken;
         while commands != Commands::Ended {
-            if commands != Commands::Waiting {
-                self.sleep(snapshot_at, &backlog, counts.is_busy);
-            }
+            let readable = commands == Commands::Waiting || self.sleep(snapshot_at, &backlog);
             let now = Instant::now();
             commands = self.take_commands(now);
             self.take_letters(now);
-            self.take_datagrams(now);
+            if readable {
+                self.take_datagrams(now);
+            }
             if self.take_frames(now) && commands == Commands::Taken {
                 commands = Commands::Waiting;
             }
@@ -122,21 +111,18 @@ impl Worker {
                 snapshot_at = now + SNAPSHOT_INTERVAL;
                 self.push_report(self.snapshot(&counts), &mut backlog);
             }
-            counts.turn(now, now.elapsed());
+            counts.turn(now.elapsed());
         }
     }
 
-    /// A thread that has much to do gathers what comes in a short while: the packets of a frame then leave together, in one system call.
-    fn sleep(&mut self, snapshot_at: Instant, backlog: &VecDeque<Report>, busy: bool) {
+    /// False: no datagram has come.
+    fn sleep(&mut self, snapshot_at: Instant, backlog: &VecDeque<Report>) -> bool {
         let now = Instant::now();
         let mut until = self.shard.deadline().map_or(snapshot_at, |at| at.min(snapshot_at));
         if !backlog.is_empty() {
             until = until.min(now + REPORT_RETRY);
         }
-        let readable = self.sleeper.sleep(self.socket.raw(), Some(until.saturating_duration_since(now)));
-        if readable && busy {
-            self.sleeper.rest(GATHER);
-        }
+        self.sleeper.sleep(self.socket.raw(), Some(until.saturating_duration_since(now)))
     }
 
     fn take_commands(&mut self, now: Instant) -> Commands {
@@ -260,15 +246,9 @@ impl Loop {
         self.errors += sent.errors;
     }
 
-    fn turn(&mut self, began: Instant, time: Duration) {
+    fn turn(&mut self, time: Duration) {
         self.turns += 1;
         self.time += time;
-        let (since, before) = *self.watched.get_or_insert((began, self.time));
-        let span = began.saturating_duration_since(since);
-        if span >= WATCH {
-            self.is_busy = (self.time - before).as_secs_f64() > BUSY * span.as_secs_f64();
-            self.watched = Some((began, self.time));
-        }
         let micros = time.as_micros() as u64;
         for (bucket, bound) in self.histogram.iter_mut().zip(TURN_BUCKETS) {
             *bucket += u64::from(micros <= bound);
