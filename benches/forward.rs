@@ -2,8 +2,8 @@
 //! floor: the same packets encrypted and sent with the same system calls, and nothing else. Both in one run, so that their ratio means
 //! something on any machine.
 //!
-//! `cargo bench --bench forward [-- receivers…] [--room members] [--seconds N] [--no-feedback] [--pattern burst|even]`: the cost of a packet,
-//! from one to many, or in a room where everyone sends.
+//! `cargo bench --bench forward [-- receivers…] [--room members] [--seconds N] [--rounds N] [--no-feedback] [--pattern burst|even]`: the cost
+//! of a packet, from one to many, or in a room where everyone sends. Shard and floor take turns for so many rounds; the median of each counts.
 //! `… -- --idle peers` what peers cost that do nothing; `… -- --memory` what a receiver takes; `… -- --delay receivers` what forwarding adds, at a
 //! load that leaves half of a core: the receivers but one only empty their sockets; `… -- --spread receivers` the same call on one shard and on
 //! two.
@@ -52,6 +52,7 @@ struct Options {
     other: Option<Other>,
     patterns: Vec<Pattern>,
     seconds: u64,
+    rounds: usize,
     /// Receivers send transport-wide feedback, as browsers do.
     feedback: bool,
 }
@@ -128,9 +129,9 @@ fn main() {
     );
     for pattern in &options.patterns {
         for call in &options.calls {
-            let shard = forward(*call, *pattern, &options);
-            let floor = floor(*call, *pattern, options.seconds);
-            print_row(*call, *pattern, &shard, &floor, options.seconds);
+            let round = |_| (forward(*call, *pattern, &options), floor(*call, *pattern, options.seconds));
+            let (shards, floors): (Vec<_>, Vec<_>) = (0..options.rounds).map(round).unzip();
+            print_row(*call, *pattern, &median(shards), &median(floors), options.seconds);
         }
     }
 }
@@ -142,6 +143,7 @@ impl Options {
             other: None,
             patterns: vec![Pattern::Burst, Pattern::Even],
             seconds: 5,
+            rounds: 3,
             feedback: true,
         };
         let mut arguments = std::env::args().skip(1);
@@ -150,6 +152,7 @@ impl Options {
                 "--bench" => {}
                 "--no-feedback" => options.feedback = false,
                 "--seconds" => options.seconds = number(&mut arguments) as u64,
+                "--rounds" => options.rounds = number(&mut arguments).max(1),
                 "--room" => options.calls.push(Shape::Room(number(&mut arguments))),
                 "--idle" => options.other = Some(Other::Idle(number(&mut arguments))),
                 "--memory" => options.other = Some(Other::Memory),
@@ -174,8 +177,18 @@ fn number(arguments: &mut impl Iterator<Item = String>) -> usize {
     arguments.next().and_then(|n| n.parse().ok()).expect("a number after the option")
 }
 
+/// CPU microseconds of a packet.
+fn cost(measured: &Measured) -> f64 {
+    measured.cpu.as_secs_f64() * 1e6 / measured.packets.max(1) as f64
+}
+
+/// By the cost of a packet.
+fn median(mut runs: Vec<Measured>) -> Measured {
+    runs.sort_by(|a, b| cost(a).total_cmp(&cost(b)));
+    runs.swap_remove(runs.len() / 2)
+}
+
 fn print_row(call: Shape, pattern: Pattern, shard: &Measured, floor: &Measured, seconds: u64) {
-    let cost = |measured: &Measured| measured.cpu.as_secs_f64() * 1e6 / measured.packets.max(1) as f64;
     let at = |share: f64| {
         let index = (shard.delays.len() as f64 * share) as usize;
         shard.delays.get(index.min(shard.delays.len().saturating_sub(1))).map_or(0.0, |d| d.as_secs_f64() * 1e3)
