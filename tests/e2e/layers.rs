@@ -17,6 +17,14 @@ fn simulcast() -> Value {
     ])
 }
 
+/// Without a mode these codecs put all sizes into one stream.
+fn simulcast_in(mode: &str) -> Value {
+    let mut encodings = simulcast();
+    let each = encodings.as_array_mut().expect("a list");
+    each.iter_mut().for_each(|encoding| encoding["scalabilityMode"] = mode.into());
+    encodings
+}
+
 fn scalable(mode: &str) -> Value {
     json!([{"scalabilityMode": mode, "maxBitrate": 700_000}])
 }
@@ -31,11 +39,17 @@ async fn a_viewer_sees_the_height_it_asks_for_in_every_codec() {
     let site = Site::new(&[&backend]);
     let server = site.serve().await;
     let browser = Browser::open(&server.page(), "watcher").await;
-    let cases =
-        [("VP8", simulcast()), ("H264", simulcast()), ("VP9", scalable("L3T3_KEY")), ("AV1", scalable("L3T3_KEY"))];
+    let cases = [
+        ("VP8", simulcast()),
+        ("H264", simulcast()),
+        ("VP9", scalable("L3T3_KEY")),
+        ("VP9", simulcast_in("L1T2")),
+        ("AV1", scalable("L3T3_KEY")),
+        ("AV1", simulcast_in("L1T2")),
+    ];
     browser.set_stage().await;
-    for (codec, encodings) in cases {
-        sees_each_height(&browser, &site, &server, (codec, encodings)).await;
+    for (turn, (codec, encodings)) in cases.into_iter().enumerate() {
+        sees_each_height(&browser, &site, &server, turn, (codec, encodings)).await;
     }
 }
 
@@ -48,10 +62,16 @@ async fn a_viewer_sees_the_height_it_asks_for_of_what_firefox_sends_in_three_siz
     let server = network.serve(&site).await;
     let browser = Browser::visit(Make::Firefox, &server.page(), "watcher").await;
     browser.set_stage().await;
-    sees_each_height(&browser, &site, &server, ("VP8", simulcast())).await;
+    sees_each_height(&browser, &site, &server, 0, ("VP8", simulcast())).await;
 }
 
-async fn sees_each_height(browser: &Browser, site: &Site, server: &Server, (codec, encodings): (&str, Value)) {
+async fn sees_each_height(
+    browser: &Browser,
+    site: &Site,
+    server: &Server,
+    turn: usize,
+    (codec, encodings): (&str, Value),
+) {
     let options = json!({
         "url": format!("ws://{}/v1/ws", server.public()),
         "tickets": {"pat": site.ticket("pat"), "vic": site.ticket("vic")},
@@ -60,8 +80,8 @@ async fn sees_each_height(browser: &Browser, site: &Site, server: &Server, (code
         "heights": HEIGHTS,
     });
     // Asked for again and again, it is begun once.
-    let outcome = browser.wait_for(codec, &format!("(window.layers{codec} ??= ({SCRIPT})({options}))")).await;
-    println!("{codec}: {outcome}");
+    let outcome = browser.wait_for(codec, &format!("(window.layers{turn} ??= ({SCRIPT})({options}))")).await;
+    println!("{codec}, {}: {outcome}", options["encodings"]);
     let shown = outcome["shown"].as_array().expect("a list");
     assert_eq!(shown.len(), HEIGHTS.len(), "{codec}: {outcome}");
     for step in shown {
