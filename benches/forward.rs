@@ -1,6 +1,6 @@
 //! What a forwarded packet costs: one publisher's video to 10, 50 and 200 receivers through a real shard over loopback sockets, beside the
-//! floor: the same packets encrypted and sent with the same system calls, and nothing else. Both in one run, so that their ratio means
-//! something on any machine.
+//! floor: the same packets encrypted and sent with the same system calls, and nothing else; and the floor of who has to be woken by them and
+//! to read them first. All in one run, so that their ratios mean something on any machine.
 //!
 //! `cargo bench --bench forward [-- receivers…] [--room members] [--seconds N] [--rounds N] [--no-feedback] [--pattern burst|even]`: the cost
 //! of a packet, from one to many, or in a room where everyone sends. Shard and floor take turns for so many rounds; the median of each counts.
@@ -11,6 +11,7 @@
 #![expect(clippy::disallowed_methods, reason = "a load generator keeps its pace by sleeping")]
 
 use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ use callisto::media::io::{Plane, Ports};
 use callisto::media::outbound::{Outbound, Path};
 use callisto::media::{Command, Report, Settings, ShardSnapshot, Spread};
 use str0m::change::SdpAnswer;
+use str0m::crypto::AeadAes256GcmCipher;
 use str0m::media::{Direction, MediaKind};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{Extension, ExtensionMap, RtpWrite};
@@ -124,14 +126,30 @@ fn main() {
         1.0 / FRAME.as_secs_f64()
     );
     println!(
-        "{:>11} {:>7} {:>9} {:>9} {:>9} {:>6} {:>9} {:>9} {:>9} {:>8}",
-        "call", "pattern", "packets/s", "µs/packet", "floor µs", "ratio", "p50 ms", "p99 ms", "pkts/call", "in/turn"
+        "{:>11} {:>7} {:>9} {:>9} {:>9} {:>6} {:>9} {:>6} {:>9} {:>9} {:>9} {:>8}",
+        "call",
+        "pattern",
+        "packets/s",
+        "µs/packet",
+        "floor µs",
+        "ratio",
+        "woken µs",
+        "ratio",
+        "p50 ms",
+        "p99 ms",
+        "pkts/call",
+        "in/turn"
     );
     for pattern in &options.patterns {
         for call in &options.calls {
-            let round = |_| (forward(*call, *pattern, &options), floor(*call, *pattern, options.seconds));
-            let (shards, floors): (Vec<_>, Vec<_>) = (0..options.rounds).map(round).unzip();
-            print_row(*call, *pattern, &median(shards), &median(floors), options.seconds);
+            let (mut shards, mut floors, mut woken) = (vec![], vec![], vec![]);
+            for _ in 0..options.rounds {
+                shards.push(forward(*call, *pattern, &options));
+                floors.push(floor(*call, *pattern, options.seconds, false));
+                woken.push(floor(*call, *pattern, options.seconds, true));
+            }
+            let floors = [median(floors), median(woken)].map(|floor| cost(&floor));
+            print_row(*call, *pattern, &median(shards), floors, options.seconds);
         }
     }
 }
@@ -188,19 +206,21 @@ fn median(mut runs: Vec<Measured>) -> Measured {
     runs.swap_remove(runs.len() / 2)
 }
 
-fn print_row(call: Shape, pattern: Pattern, shard: &Measured, floor: &Measured, seconds: u64) {
+fn print_row(call: Shape, pattern: Pattern, shard: &Measured, [floor, woken]: [f64; 2], seconds: u64) {
     let at = |share: f64| {
         let index = (shard.delays.len() as f64 * share) as usize;
         shard.delays.get(index.min(shard.delays.len().saturating_sub(1))).map_or(0.0, |d| d.as_secs_f64() * 1e3)
     };
     println!(
-        "{:>11} {:>7} {:>9} {:>9.2} {:>9.2} {:>6.2} {:>9.2} {:>9.2} {:>9.1} {:>8.1}",
+        "{:>11} {:>7} {:>9} {:>9.2} {:>9.2} {:>6.2} {:>9.2} {:>6.2} {:>9.2} {:>9.2} {:>9.1} {:>8.1}",
         call.name(),
         format!("{pattern:?}").to_lowercase(),
         shard.packets / seconds,
         cost(shard),
-        cost(floor),
-        cost(shard) / cost(floor),
+        floor,
+        cost(shard) / floor,
+        woken,
+        cost(shard) / woken,
         at(0.50),
         at(0.99),
         shard.packets as f64 / shard.calls.max(1) as f64,
@@ -599,71 +619,119 @@ fn snapshot(stage: &mut Stage) -> ShardSnapshot {
     }
 }
 
-/// The same packets in the same rhythm: encrypted for each receiver, and sent.
-fn floor(call: Shape, pattern: Pattern, seconds: u64) -> Measured {
-    let publishers = call.publishers();
+/// The same packets encrypted and sent, and nothing else: by a thread that knows when they are due, or (`woken`) by one that waits for them
+/// on its socket, as whoever forwards must.
+fn floor(call: Shape, pattern: Pattern, seconds: u64, woken: bool) -> Measured {
+    let mut pace = Pace::new(pattern, Duration::ZERO).of(call.publishers());
     let sinks: Vec<UdpSocket> =
         (0..call.receivers()).map(|_| UdpSocket::bind("127.0.0.1:0").expect("a port")).collect();
     sinks.iter().for_each(|sink| sink.set_nonblocking(true).expect("a socket option"));
-    let addresses: Vec<SocketAddr> = sinks.iter().map(|sink| sink.local_addr().expect("an address")).collect();
+    let floor = Floor::new(sinks.iter().map(|sink| sink.local_addr().expect("an address")).collect());
+    let (source, publisher) = (floor.source, UdpSocket::bind("127.0.0.1:0").expect("a port"));
     let done = Arc::new(AtomicBool::new(false));
     let stop = done.clone();
+    let own = pace.clone();
     let thread = std::thread::spawn(move || {
-        let measured = encrypt_and_send(&addresses, Pace::new(pattern, Duration::ZERO).of(publishers), seconds);
+        let measured = if woken { floor.run_woken(seconds) } else { floor.run(own, seconds) };
         stop.store(true, Ordering::Release);
         measured
     });
-    let mut buffer = [0; 2000];
+    let mut buffer = [0; HEADER + PAYLOAD + TAG];
     while !done.load(Ordering::Acquire) {
+        if woken {
+            (0..pace.due()).for_each(|_| _ = publisher.send_to(&buffer, source));
+        }
         for sink in &sinks {
             while sink.recv_from(&mut buffer).is_ok() {}
         }
-        std::thread::sleep(Duration::from_micros(500));
+        std::thread::sleep(Duration::from_micros(500).min(if woken { pace.until_next() } else { Duration::MAX }));
     }
     thread.join().expect("the floor")
 }
 
-fn encrypt_and_send(addresses: &[SocketAddr], mut pace: Pace, seconds: u64) -> Measured {
-    let provider = str0m::crypto::from_feature_flags();
-    let factory = provider.srtp_provider.aead_aes_256_gcm();
-    let mut ciphers: Vec<_> = (0..addresses.len()).map(|n| factory.create_cipher([n as u8; 32], true)).collect();
-    let mut socket = Socket::bind(&Addresses { told: vec!["127.0.0.1".parse().expect("an address")], bound: None }, 0)
-        .expect("a socket");
-    let source = socket.candidates()[0];
-    let payload = vec![7; PAYLOAD];
-    let mut datagrams = Outbound::default();
-    let mut measured =
-        Measured { packets: 0, cpu: Duration::ZERO, delays: vec![], turns: 0, calls: 0, datagrams_in: 0 };
-    let mut run = |span: Duration, measured: &mut Measured| {
-        let end = Instant::now() + span;
-        while Instant::now() < end {
-            let due = pace.due();
-            let began = own_cpu();
-            for (cipher, address) in ciphers.iter_mut().zip(addresses) {
-                for n in 0..due {
-                    let path = Path { proto: Protocol::Udp, source, destination: *address };
-                    let contents = datagrams.write(path, |bytes| bytes.resize(bytes.len() + HEADER + PAYLOAD + TAG, 0));
-                    contents[0] = n as u8;
-                    let (header, body) = contents.split_at_mut(HEADER);
-                    cipher.encrypt(&[9; 12], header, &payload, body).expect("a cipher that works");
-                }
-            }
-            let sent = socket.send(&datagrams);
-            datagrams.clear();
-            measured.cpu += own_cpu() - began;
-            measured.packets += sent.datagrams;
-            measured.calls += sent.calls;
-            std::thread::sleep(pace.until_next());
+/// Who encrypts and sends.
+struct Floor {
+    addresses: Vec<SocketAddr>,
+    ciphers: Vec<Box<dyn AeadAes256GcmCipher>>,
+    socket: Socket,
+    source: SocketAddr,
+    payload: Vec<u8>,
+    datagrams: Outbound,
+    measured: Measured,
+}
+
+impl Floor {
+    fn new(addresses: Vec<SocketAddr>) -> Self {
+        let provider = str0m::crypto::from_feature_flags();
+        let factory = provider.srtp_provider.aead_aes_256_gcm();
+        let addresses_told = Addresses { told: vec!["127.0.0.1".parse().expect("an address")], bound: None };
+        let socket = Socket::bind(&addresses_told, 0).expect("a socket");
+        Self {
+            ciphers: (0..addresses.len()).map(|n| factory.create_cipher([n as u8; 32], true)).collect(),
+            addresses,
+            source: socket.candidates()[0],
+            socket,
+            payload: vec![7; PAYLOAD],
+            datagrams: Outbound::default(),
+            measured: Measured { packets: 0, cpu: Duration::ZERO, delays: vec![], turns: 0, calls: 0, datagrams_in: 0 },
         }
-    };
-    run(Duration::from_secs(1), &mut measured);
-    measured.packets = 0;
-    measured.cpu = Duration::ZERO;
-    run(Duration::from_secs(seconds), &mut measured);
-    measured
+    }
+
+    /// So many packets to each.
+    fn send(&mut self, due: usize) {
+        let source = self.source;
+        for (cipher, destination) in self.ciphers.iter_mut().zip(&self.addresses) {
+            for n in 0..due {
+                let path = Path { proto: Protocol::Udp, source, destination: *destination };
+                let length = HEADER + PAYLOAD + TAG;
+                let contents = self.datagrams.write(path, |bytes| bytes.resize(bytes.len() + length, 0));
+                contents[0] = n as u8;
+                let (header, body) = contents.split_at_mut(HEADER);
+                cipher.encrypt(&[9; 12], header, &self.payload, body).expect("a cipher that works");
+            }
+        }
+        let sent = self.socket.send(&self.datagrams);
+        self.datagrams.clear();
+        self.measured.packets += sent.datagrams;
+        self.measured.calls += sent.calls;
+    }
+
+    fn run(mut self, mut pace: Pace, seconds: u64) -> Measured {
+        for span in [1, seconds] {
+            (self.measured.packets, self.measured.cpu) = (0, Duration::ZERO);
+            let end = Instant::now() + Duration::from_secs(span);
+            while Instant::now() < end {
+                let (due, began) = (pace.due(), own_cpu());
+                self.send(due);
+                self.measured.cpu += own_cpu() - began;
+                std::thread::sleep(pace.until_next());
+            }
+        }
+        self.measured
+    }
+
+    fn run_woken(mut self, seconds: u64) -> Measured {
+        for span in [1, seconds] {
+            self.measured.packets = 0;
+            let (end, began) = (Instant::now() + Duration::from_secs(span), own_cpu());
+            while Instant::now() < end {
+                let mut readable = libc::pollfd { fd: self.socket.raw().as_raw_fd(), events: libc::POLLIN, revents: 0 };
+                // SAFETY: one entry, which outlives the call.
+                unsafe { libc::poll(&raw mut readable, 1, 50) };
+                let mut due = 0;
+                if readable.revents != 0 {
+                    self.socket.receive(|_, _, _| due += 1).expect("a socket that works");
+                }
+                self.send(due);
+            }
+            self.measured.cpu = own_cpu() - began;
+        }
+        self.measured
+    }
 }
 
 /// When packets are due.
+#[derive(Debug, Clone)]
 struct Pace {
     step: Duration,
     packets: usize,

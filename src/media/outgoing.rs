@@ -226,8 +226,13 @@ impl Outgoing {
         if self.sealer.is_none() || self.path.is_none() || now >= self.consent_until {
             return;
         }
-        let paced = self.estimator.is_some() && self.senders[index].paced;
-        if paced && (!self.queue.is_empty() || !self.pacer.allows(now)) {
+        let waits = if self.estimator.is_some() && self.senders[index].paced {
+            !self.queue.is_empty() || !self.pacer.allows(now)
+        } else {
+            // What was paced until now is not overtaken.
+            self.queue.iter().any(|queued| queued.sender == index)
+        };
+        if waits {
             if self.queue.len() < MAX_QUEUED {
                 self.queue.push_back(Queued { sender: index, since: now, packet });
             }
@@ -628,6 +633,23 @@ mod tests {
         let seqs: Vec<u16> =
             at_once.iter().filter(|(ssrc, _)| *ssrc == VIDEO_SSRC).chain(&later).map(|p| p.1).collect();
         assert_eq!(seqs, (0..40).collect::<Vec<_>>(), "all, in order");
+    }
+
+    #[test]
+    fn a_stream_that_is_not_paced_any_more_stays_in_order() {
+        let now = Instant::now();
+        let (mut outgoing, _) = connection(now);
+        let mut out = Outbound::default();
+        (0..30).for_each(|seq| outgoing.write(VIDEO, packet(seq, now), now, &mut out));
+        outgoing.pace(VIDEO, false);
+        (30..60).for_each(|seq| outgoing.write(VIDEO, packet(seq, now), now, &mut out));
+        let mut seqs = left(&mut out);
+        while let Some(at) = outgoing.deadline().filter(|at| *at < now + ms(1000)) {
+            outgoing.run_to(at, &mut out);
+            seqs.extend(left(&mut out));
+        }
+        let media = seqs.into_iter().filter(|(ssrc, _)| *ssrc == VIDEO_SSRC).map(|(_, seq)| seq);
+        assert!(media.eq(0..60));
     }
 
     #[test]

@@ -294,9 +294,7 @@ impl Peer {
             let events = &mut drain.events;
             let take = |Word::KeyFrameWanted(mid)| events.push(PeerEvent::KeyFrameWanted(mid));
             let rest = self.outgoing.receive(contents, now, &mut drain.datagrams, take);
-            if let Some(estimate) = self.outgoing.poll_estimate() {
-                drain.events.push(PeerEvent::Estimate(estimate));
-            }
+            self.tell_estimate(drain);
             match rest {
                 Rest::Nothing => return Ok(Ok(())),
                 Rest::Refused => return Ok(Err(Refusal::Rejected)),
@@ -313,9 +311,7 @@ impl Peer {
     pub fn run_to(&mut self, now: Instant, drain: &mut Drain) -> Result<(), Ended> {
         self.clock = now.max(self.clock);
         self.outgoing.run_to(self.clock, &mut drain.datagrams);
-        if let Some(estimate) = self.outgoing.poll_estimate() {
-            drain.events.push(PeerEvent::Estimate(estimate));
-        }
+        self.tell_estimate(drain);
         if !self.touched && now < self.deadline {
             return Ok(());
         }
@@ -409,6 +405,10 @@ impl Peer {
             self.outgoing.secure(&keys);
         }
         Ok(())
+    }
+
+    fn tell_estimate(&mut self, drain: &mut Drain) {
+        drain.events.extend(self.outgoing.poll_estimate().map(PeerEvent::Estimate));
     }
 
     /// Sees where the library sends to. True: the answer to a check goes elsewhere, so the path may have changed.
