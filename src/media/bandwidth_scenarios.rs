@@ -335,3 +335,20 @@ fn redundant_sound_reaches_who_takes_it_whole_and_who_does_not_without_the_rest(
         }
     }
 }
+
+#[test]
+fn who_comes_over_a_thin_link_that_widens_is_shown_the_large_picture() {
+    for seed in 1..=2 {
+        for (first, within) in [(90_000, secs(20)), (200_000, secs(12)), (700_000, secs(10))] {
+            let mut world = broadcast(seed, Path { rate_down: Some(first), ..Path::lossy(0.0) });
+            world.run_for(secs(25));
+            assert!(shown(&world).last().is_none_or(|frame| frame.layer < 2), "{first} bit/s, seed {seed}");
+            world.paths.insert(VIEWER, Path { rate_down: Some(4_000_000), ..Path::lossy(0.0) });
+            let widened = world.now;
+            world.run_for(within + secs(1));
+            let large = shown(&world).into_iter().find(|frame| frame.at > widened && frame.layer == 2);
+            let after = large.map(|frame| frame.at.duration_since(widened));
+            assert!(after.is_some_and(|after| after < within), "{first} bit/s, seed {seed}: {after:?}");
+        }
+    }
+}
