@@ -256,7 +256,7 @@ impl Sender {
 
     /// A receiver that reported knows which m-line the SSRC is of.
     fn mid_to_tell(&self) -> Option<&str> {
-        self.heard.loss.is_none().then_some(&*self.mid)
+        self.heard.loss.is_none().then(|| &*self.mid)
     }
 
     fn millis(&self, now: Instant) -> u32 {
