@@ -352,3 +352,21 @@ fn who_comes_over_a_thin_link_that_widens_is_shown_the_large_picture() {
         }
     }
 }
+
+#[test]
+fn sound_over_a_thin_link_goes_without_its_redundancy_while_nothing_is_lost() {
+    let newest_is_redundant = |world: &World| {
+        let sound = world.clients[&VIEWER].received.iter().rev().find(|packet| !packet.codec.is_video());
+        sound.expect("sound has come").red
+    };
+    let thin = |loss| Path { rate_down: Some(220_000), ..Path::lossy(loss) };
+    for (loss, redundant) in [(0.0, false), (0.1, true)] {
+        let mut world = broadcast(1, thin(loss));
+        world.client(PUBLISHER).feed(Source::Microphone).red = true;
+        world.run_for(secs(12));
+        assert_eq!(newest_is_redundant(&world), redundant, "{loss} lost");
+        world.paths.insert(VIEWER, Path::lossy(0.0));
+        world.run_for(secs(15));
+        assert!(newest_is_redundant(&world), "{loss} lost, then a good link");
+    }
+}

@@ -18,6 +18,8 @@ pub const SHARE_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What one voice takes with its headers, in bits per second.
 const VOICE: u64 = 40_000;
+/// Sound takes twice that with its redundancy, which paths that lose nothing are given from so many bits per second on.
+const REDUNDANCY_FROM: u64 = 300_000;
 /// The bandwidth looked for is so many times what the slots would take: what goes up needs some room.
 const LOOK_FOR: f64 = 1.3;
 /// Never less than this: a probe for less than the path is known to carry would lower the estimate to what was probed for.
@@ -96,7 +98,10 @@ impl Room {
         let now = turn.now;
         let Some(member) = &mut self.seats[seat] else { return };
         let voices = member.slots.iter().filter(|slot| slot.kind.is_audio() && slot.is_open()).count() as u64 * VOICE;
-        let budget = member.budget.usable(now).map(|usable| Bounds {
+        let usable = member.budget.usable(now);
+        let spares = usable.is_some_and(|usable| usable < REDUNDANCY_FROM) && !member.budget.is_lossy();
+        member.slots.iter_mut().for_each(|slot| slot.spare_redundancy(spares));
+        let budget = usable.map(|usable| Bounds {
             usable: usable.saturating_sub(voices),
             // Nobody's picture is paused before the estimate had time to grow.
             only_lossy: member.budget.is_only_lossy(),

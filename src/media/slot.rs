@@ -121,6 +121,8 @@ pub struct Slot {
     showing: Option<Showing>,
     /// The last translation of a payload type: all packets of a stream ask for the same.
     translated: Option<(Origin, Pt, Option<Translation>)>,
+    /// Sound goes without its redundancy.
+    spares_redundancy: bool,
 }
 
 impl Slot {
@@ -151,6 +153,7 @@ impl Slot {
             rewriter: Rewriter::new(0),
             showing: None,
             translated: None,
+            spares_redundancy: false,
         }
     }
 
@@ -309,6 +312,14 @@ impl Slot {
         self.stillness.take(now)
     }
 
+    /// Whether the viewer has too little bandwidth for redundant sound, and no need of it.
+    pub fn spare_redundancy(&mut self, spares: bool) {
+        if self.spares_redundancy != spares {
+            self.spares_redundancy = spares;
+            self.translated = None;
+        }
+    }
+
     /// The viewer's payload type for the packet's codec.
     fn translate(&mut self, packet: &Packet) -> Option<Translation> {
         if let Some((origin, from, to)) = self.translated
@@ -320,8 +331,8 @@ impl Slot {
         let to = self.codecs.match_params(packet.params).map(|params| {
             let (pt, unwraps) = match (packet.wrapping, params.red()) {
                 (Wrapping::Plain, _) => (params.pt(), false),
-                (Wrapping::Red, Some(red)) => (red, false),
-                (Wrapping::Red, None) => (params.pt(), true),
+                (Wrapping::Red, Some(red)) if !self.spares_redundancy => (red, false),
+                (Wrapping::Red, _) => (params.pt(), true),
             };
             // Sound that comes again comes too late.
             let repeat_type = params.resend().filter(|_| self.kind.is_video());

@@ -84,6 +84,9 @@ async fn two_people_see_and_hear_each_other() {
     for (person, other) in [(&stage.alice, "bob"), (&stage.bob, "alice")] {
         person.expect_video().await;
         person.expect_audio().await;
+        let sound = person.run("witness.soundFormats()").await;
+        let formats = sound.as_array().expect("a list");
+        assert!(!formats.is_empty() && formats.iter().all(|format| format == "red/48000/2"), "{sound}");
         person.expect_tile(other, "tile.dataset.video === 'on' && tile.dataset.audio === 'on'").await;
         person.expect_tile(other, "Number(tile.dataset.volume) > 0").await;
         person.expect_tile(other, "['Excellent', 'Good', 'Poor', 'Bad', 'Vbad'].includes(tile.dataset.quality)").await;

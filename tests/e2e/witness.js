@@ -53,6 +53,15 @@ window.witness = {
     return (await received("audio")).some((stats) => stats.audioLevel > 0 && stats.totalAudioEnergy > 0);
   },
 
+  /** The format that each agreed m-line of sound begins with: the one that is sent. */
+  soundFormats() {
+    const sections = connections.flatMap(({ remoteDescription }) => remoteDescription?.sdp.split(/^(?=m=)/m) ?? []);
+    return sections.flatMap((section) => {
+      const first = /^m=audio \S+ \S+ (\d+)/.exec(section)?.[1];
+      return first ? [new RegExp(`^a=rtpmap:${first} (\\S+)`, "m").exec(section)[1]] : [];
+    });
+  },
+
   total,
 
   /** What the browser does when the person ends the sharing in its own bar (Screen Capture, 5.1): the source ends. */

@@ -404,14 +404,17 @@ function identity(sdp) {
 
 /**
  * Offers of many m-lines must fit in a message of 64 KiB, and browsers name some twenty video formats in each: keep one of each codec
- * that servers forward, and its repair format.
+ * that servers forward, and its repair format. Of sound, redundant Opus (RFC 2198) before plain: a lost packet comes again with the next.
  */
 function preferCodecs(transceiver, env) {
   const { kind } = transceiver.receiver.track;
   const codecs = env.RTCRtpReceiver?.getCapabilities?.(kind)?.codecs;
-  if (kind !== "video" || !codecs || !transceiver.setCodecPreferences) return;
+  if (!codecs || !transceiver.setCodecPreferences) return;
+  const isRedundant = ({ mimeType }) => /\/red$/i.test(mimeType);
   const kept = codecs.filter(({ mimeType, sdpFmtpLine = "" }) => {
     switch (mimeType.toLowerCase()) {
+      case "audio/red":
+      case "audio/opus":
       case "video/vp8":
       case "video/rtx":
         return true;
@@ -425,6 +428,7 @@ function preferCodecs(transceiver, env) {
         return false;
     }
   });
+  if (kind === "audio") kept.sort((a, b) => isRedundant(b) - isRedundant(a));
   try {
     transceiver.setCodecPreferences(kept);
   } catch {
