@@ -136,12 +136,7 @@ impl Budget {
     /// Packets are lost and nothing waits: the estimate is low, but the path is not full.
     pub fn is_only_lossy(&self) -> bool {
         let is_empty = |(shortest, last, count)| count >= ROUND_TRIPS && last <= shortest + shortest / 4 + QUEUE_BEGINS;
-        self.is_lossy() && self.rtt.is_some_and(is_empty)
-    }
-
-    /// Packets are lost on the way, for whatever reason.
-    pub fn is_lossy(&self) -> bool {
-        self.loss >= LOSSY
+        self.loss >= LOSSY && self.rtt.is_some_and(is_empty)
     }
 
     /// The viewer was given more than it had.

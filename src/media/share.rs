@@ -18,8 +18,9 @@ pub const SHARE_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What one voice takes with its headers, in bits per second.
 const VOICE: u64 = 40_000;
-/// Sound takes twice that with its redundancy, which paths that lose nothing are given from so many bits per second on.
-const REDUNDANCY_FROM: u64 = 300_000;
+/// Its redundancy takes so much more, which all voices together may up to this part of the path: unless packets are lost and none waits.
+const REDUNDANCY: u64 = 35_000;
+const REDUNDANCY_SHARE: u64 = 10;
 /// The bandwidth looked for is so many times what the slots would take: what goes up needs some room.
 const LOOK_FOR: f64 = 1.3;
 /// Never less than this: a probe for less than the path is known to carry would lower the estimate to what was probed for.
@@ -97,10 +98,12 @@ impl Room {
     pub(super) fn share(&mut self, seat: usize, turn: &mut Turn<'_>) {
         let now = turn.now;
         let Some(member) = &mut self.seats[seat] else { return };
-        let voices = member.slots.iter().filter(|slot| slot.kind.is_audio() && slot.is_open()).count() as u64 * VOICE;
         let usable = member.budget.usable(now);
-        let spares = usable.is_some_and(|usable| usable < REDUNDANCY_FROM) && !member.budget.is_lossy();
+        let voices = member.slots.iter().filter(|slot| slot.kind.is_audio() && slot.is_open()).count() as u64;
+        let too_much = usable.is_some_and(|usable| usable < voices * REDUNDANCY * REDUNDANCY_SHARE);
+        let spares = too_much && !member.budget.is_only_lossy();
         member.slots.iter_mut().for_each(|slot| slot.spare_redundancy(spares));
+        let voices = voices * if spares { VOICE } else { VOICE + REDUNDANCY };
         let budget = usable.map(|usable| Bounds {
             usable: usable.saturating_sub(voices),
             // Nobody's picture is paused before the estimate had time to grow.
