@@ -98,16 +98,16 @@ impl Room {
     pub(super) fn share(&mut self, seat: usize, turn: &mut Turn<'_>) {
         let now = turn.now;
         let Some(member) = &mut self.seats[seat] else { return };
-        let usable = member.budget.usable(now);
+        let (usable, only_lossy) = (member.budget.usable(now), member.budget.is_only_lossy());
         let voices = member.slots.iter().filter(|slot| slot.kind.is_audio() && slot.is_open()).count() as u64;
         let too_much = usable.is_some_and(|usable| usable < voices * REDUNDANCY * REDUNDANCY_SHARE);
-        let spares = too_much && !member.budget.is_only_lossy();
+        let spares = too_much && !only_lossy;
         member.slots.iter_mut().for_each(|slot| slot.spare_redundancy(spares));
         let voices = voices * if spares { VOICE } else { VOICE + REDUNDANCY };
         let budget = usable.map(|usable| Bounds {
             usable: usable.saturating_sub(voices),
+            only_lossy,
             // Nobody's picture is paused before the estimate had time to grow.
-            only_lossy: member.budget.is_only_lossy(),
             least: if member.budget.is_first_steps(now) {
                 u64::MAX
             } else {
