@@ -446,9 +446,7 @@ impl Outgoing {
                 for seq in lost {
                     asked += 1;
                     let bytes = self.senders[index].repeatable(seq, now);
-                    if bytes.is_some_and(|bytes| self.resends.allows(bytes as u64, now)) {
-                        self.send_again(index, seq, now, out);
-                    }
+                    self.repeat(index, seq, bytes, now, out);
                 }
                 self.senders[index].nacked(asked);
             }
@@ -481,11 +479,16 @@ impl Outgoing {
             let (index, seq) = name.parts();
             let Some(sender) = self.senders.get(index) else { continue };
             let bytes = sender.replaceable(seq, sent, now);
-            if bytes.is_some_and(|bytes| self.resends.allows(bytes as u64, now)) {
-                self.send_again(index, seq, now, out);
-            }
+            self.repeat(index, seq, bytes, now, out);
         }
         self.lost = lost;
+    }
+
+    /// Sends a packet of so many bytes again, if it may be and there is an allowance left.
+    fn repeat(&mut self, index: usize, seq: u16, bytes: Option<usize>, now: Instant, out: &mut Outbound) {
+        if bytes.is_some_and(|bytes| self.resends.allows(bytes as u64, now)) {
+            self.send_again(index, seq, now, out);
+        }
     }
 
     fn want_key_frame(&self, ssrc: u32, each: &mut impl FnMut(Word)) {

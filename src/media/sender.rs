@@ -176,21 +176,25 @@ impl Sender {
 
     /// The receiver misses a packet. Its size, when it may be sent again.
     pub fn repeatable(&self, seq: u16, now: Instant) -> Option<usize> {
-        let kept = self.kept.get(usize::from(seq) % KEPT)?.as_ref()?;
+        let kept = self.fresh(seq, now)?;
         let interval = self.heard.round_trip.unwrap_or_default().max(REPEAT_INTERVAL).as_millis() as u32;
-        let now = self.millis(now);
-        let fresh = kept.seq as u16 == seq && now.wrapping_sub(kept.sent_at) < KEPT_FOR.as_millis() as u32;
-        let due = kept.repeated_at == 0 || (now + 1).wrapping_sub(kept.repeated_at) >= interval;
-        (fresh && due).then(|| kept.payload.len())
+        let due = kept.repeated_at == 0 || (self.millis(now) + 1).wrapping_sub(kept.repeated_at) >= interval;
+        due.then(|| kept.payload.len())
     }
 
     /// A packet that was sent at `sent` has not arrived, and nothing was sent again since that could. Its size, when it may be now.
     pub fn replaceable(&self, seq: u16, sent: Instant, now: Instant) -> Option<usize> {
-        let kept = self.kept.get(usize::from(seq) % KEPT)?.as_ref()?;
-        let fresh = kept.seq as u16 == seq && self.millis(now).wrapping_sub(kept.sent_at) < KEPT_FOR.as_millis() as u32;
+        let kept = self.fresh(seq, now)?;
         let last = kept.repeated_at.checked_sub(1).unwrap_or(kept.sent_at);
         // The clocks of the two times tick at different moments.
-        (fresh && last <= self.millis(sent) + 1).then(|| kept.payload.len())
+        (last <= self.millis(sent) + 1).then(|| kept.payload.len())
+    }
+
+    /// The packet with that number, while a receiver may still have a use for it.
+    fn fresh(&self, seq: u16, now: Instant) -> Option<&Kept> {
+        let kept = self.kept.get(usize::from(seq) % KEPT)?.as_ref()?;
+        let age = self.millis(now).wrapping_sub(kept.sent_at);
+        (kept.seq as u16 == seq && age < KEPT_FOR.as_millis() as u32).then_some(kept)
     }
 
     /// A packet worth sending when any will do: the newest there is.

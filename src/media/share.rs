@@ -99,11 +99,12 @@ impl Room {
         let now = turn.now;
         let Some(member) = &mut self.seats[seat] else { return };
         let (usable, only_lossy) = (member.budget.usable(now), member.budget.is_only_lossy());
-        let voices = member.slots.iter().filter(|slot| slot.kind.is_audio() && slot.is_open()).count() as u64;
-        let too_much = usable.is_some_and(|usable| usable < voices * REDUNDANCY * REDUNDANCY_SHARE);
+        let speakers = member.slots.iter().filter(|slot| slot.kind.is_audio() && slot.is_open()).count() as u64;
+        let too_much = usable.is_some_and(|usable| usable < speakers * REDUNDANCY * REDUNDANCY_SHARE);
         let spares = too_much && !only_lossy;
-        member.slots.iter_mut().for_each(|slot| slot.spare_redundancy(spares));
-        let voices = voices * if spares { VOICE } else { VOICE + REDUNDANCY };
+        let audio = member.slots.iter_mut().filter(|slot| slot.kind.is_audio());
+        audio.for_each(|slot| slot.spare_redundancy(spares));
+        let voices = speakers * if spares { VOICE } else { VOICE + REDUNDANCY };
         let budget = usable.map(|usable| Bounds {
             usable: usable.saturating_sub(voices),
             only_lossy,

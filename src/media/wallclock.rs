@@ -21,8 +21,7 @@ impl WallClock {
     /// The first moment from `at` on that is a multiple of `step` away from where the clock began: the same for all who ask.
     pub fn round_up(&self, at: Instant, step: Duration) -> Instant {
         let span = at.saturating_duration_since(self.at).as_nanos();
-        let over = span % step.as_nanos().max(1);
-        let rest = if over == 0 { 0 } else { step.as_nanos() - over };
+        let rest = span.next_multiple_of(step.as_nanos().max(1)) - span;
         at + Duration::from_nanos(rest as u64)
     }
 

@@ -119,8 +119,11 @@ impl Registry {
                     self.attach(*session, request, calls);
                 }
                 message => {
-                    let written = last.take().filter(|(before, _)| before.is_same_event(message)).map(|(_, text)| text);
-                    let Some(text) = written.or_else(|| protocol::write(message).map(Arc::from)) else { continue };
+                    let written = match &last {
+                        Some((before, text)) if before.is_same_event(message) => Some(text.clone()),
+                        _ => protocol::write(message).map(Arc::from),
+                    };
+                    let Some(text) = written else { continue };
                     if let Some(mut place) = self.places.get_mut(session) {
                         place.say(text.clone(), protocol::is_kept(message));
                     }
@@ -146,7 +149,7 @@ impl Registry {
         let Some(arrival) = place.arriving.take() else { return };
         let read = arrival.resume.map_or_else(|| place.outbox.position(), |resume| resume.position);
         let missed: Vec<(u64, Arc<str>)> = place.outbox.after(read).map(|(at, text)| (at, text.clone())).collect();
-        let token = place.token(session, &self.tokens, read);
+        let token = self.tokens.sign(&place.user, Resume { session, position: read });
         let resumed = std::mem::replace(&mut place.known, true)
             && arrival.resume.is_some_and(|resume| place.outbox.reaches(resume.position));
         let welcome = Welcome { session, resume_token: &token, resumed, ice_servers: &arrival.ice_servers };
@@ -174,10 +177,6 @@ impl Place {
         }
         self.outbox.push(text.clone());
         self.send(Frame::Kept { text, position: self.outbox.position() });
-    }
-
-    fn token(&self, session: SessionId, tokens: &TokenKey, position: u64) -> String {
-        tokens.sign(&self.user, Resume { session, position })
     }
 
     /// A socket that takes no more is let go: its client reads what it missed when it comes back.

@@ -106,6 +106,7 @@ impl Connection {
         let log_in_by = Instant::now() + LOG_IN_WITHIN;
         let mut heard = Instant::now();
         let mut ping = tokio::time::interval(PING_EVERY);
+        let mut frames = Vec::new();
         loop {
             let logged_in = self.session.is_some();
             tokio::select! {
@@ -115,10 +116,11 @@ impl Connection {
                     let answers = std::mem::take(&mut self.answers);
                     self.write(socket, answers).await?;
                 }
-                frame = self.frames.recv() => {
-                    let mut frames = vec![frame.ok_or(Over)?];
-                    frames.extend(std::iter::from_fn(|| self.frames.try_recv().ok()).take(FRAMES_AT_ONCE));
-                    self.write(socket, frames).await?;
+                count = self.frames.recv_many(&mut frames, FRAMES_AT_ONCE) => {
+                    if count == 0 {
+                        return Err(Over);
+                    }
+                    self.write(socket, std::mem::take(&mut frames)).await?;
                 }
                 _ = ping.tick() => {
                     if heard.elapsed() > SILENT_AFTER {
@@ -138,21 +140,22 @@ impl Connection {
     async fn write(&self, socket: &mut WebSocket, frames: Vec<Frame>) -> Result<(), Over> {
         let mut newest = None;
         for frame in frames {
-            match frame {
-                Frame::Text(text) => feed(socket, WsMessage::Text((&*text).into())).await?,
+            let text = match frame {
+                Frame::Text(text) => text,
                 Frame::Kept { text, position } => {
-                    feed(socket, WsMessage::Text((&*text).into())).await?;
                     newest = Some(position);
+                    text
                 }
                 Frame::Close { code, reason } => {
                     let _ = send(socket, WsMessage::Close(Some(CloseFrame { code, reason: reason.into() }))).await;
                     return Err(Over);
                 }
-            }
+            };
+            feed(socket, &text).await?;
         }
         if let (Some(position), Some((session, user))) = (newest, &self.session) {
             let token = self.door.registry.tokens().sign(user, Resume { session: *session, position });
-            feed(socket, WsMessage::Text(protocol::resume_token(&token).into())).await?;
+            feed(socket, &protocol::resume_token(&token)).await?;
         }
         in_time(socket.flush()).await
     }
@@ -290,8 +293,8 @@ async fn send(socket: &mut WebSocket, message: WsMessage) -> Result<(), Over> {
 }
 
 /// Sends it with what follows.
-async fn feed(socket: &mut WebSocket, message: WsMessage) -> Result<(), Over> {
-    in_time(socket.feed(message)).await
+async fn feed(socket: &mut WebSocket, text: &str) -> Result<(), Over> {
+    in_time(socket.feed(WsMessage::Text(text.into()))).await
 }
 
 async fn in_time<E>(written: impl Future<Output = Result<(), E>>) -> Result<(), Over> {

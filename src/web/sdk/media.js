@@ -428,7 +428,7 @@ function preferCodecs(transceiver, env) {
         return false;
     }
   });
-  if (kind === "audio") kept.sort((a, b) => isRedundant(b) - isRedundant(a));
+  kept.sort((a, b) => isRedundant(b) - isRedundant(a));
   try {
     transceiver.setCodecPreferences(kept);
   } catch {
