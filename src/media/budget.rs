@@ -10,6 +10,8 @@ const HOLD: Duration = Duration::from_secs(3);
 const LONGEST_HOLD: Duration = Duration::from_secs(48);
 /// What is taken back so soon after it was given was given wrongly.
 const FAILED_WITHIN: Duration = Duration::from_secs(10);
+/// So many times the estimate on which a raise failed is that of another path: its failure says nothing.
+const ANOTHER_PATH: u64 = 2;
 /// What lasted for so long was given rightly.
 const PROVEN_AFTER: Duration = Duration::from_secs(30);
 /// At first the estimate is followed as it comes, until it falls or for so long: a viewer who joins waits for a picture.
@@ -30,6 +32,9 @@ const ROUND_TRIPS: u32 = 3;
 /// A path that loses less is not taken for a lossy one.
 const LOSSY: f32 = 0.02;
 
+/// A path that loses so much loses both of two packets often enough to be heard.
+const VERY_LOSSY: f32 = 0.05;
+
 /// Estimates kept; older ones are merged.
 const MAX_SPANS: usize = 32;
 
@@ -41,11 +46,21 @@ pub struct Budget {
     first_at: Option<Instant>,
     fell: bool,
     hold: Duration,
-    raised_at: Option<Instant>,
+    raised: Option<Raise>,
+    /// The estimate on which the last raise that failed was given.
+    failed: u64,
     /// Round trips: the shortest of all, the last, and how many there were.
     rtt: Option<(Duration, Duration, u32)>,
     loss: f32,
     strain: Option<Strain>,
+}
+
+/// The viewer was given more than it had.
+#[derive(Debug, Clone, Copy)]
+struct Raise {
+    at: Instant,
+    /// On this estimate.
+    bitrate: u64,
 }
 
 /// A limit that a growing queue has set.
@@ -69,7 +84,8 @@ impl Default for Budget {
             first_at: None,
             fell: false,
             hold: HOLD,
-            raised_at: None,
+            raised: None,
+            failed: u64::MAX,
             rtt: None,
             loss: 0.0,
             strain: None,
@@ -86,6 +102,9 @@ impl Budget {
             last.ended = Some(now);
         }
         self.spans.push_back(Span { bitrate, ended: None });
+        if bitrate / ANOTHER_PATH >= self.failed {
+            self.hold = HOLD;
+        }
         self.forget(now);
         if self.spans.len() > MAX_SPANS {
             let oldest = self.spans.pop_front().expect("it is full");
@@ -139,16 +158,24 @@ impl Budget {
         self.loss >= LOSSY && self.rtt.is_some_and(is_empty)
     }
 
+    /// So many of them that sound said twice has gaps.
+    pub fn is_very_lossy(&self) -> bool {
+        self.is_only_lossy() && self.loss >= VERY_LOSSY
+    }
+
     /// The viewer was given more than it had.
     pub fn raised(&mut self, now: Instant) {
-        self.raised_at = Some(now);
+        self.raised = self.latest().map(|bitrate| Raise { at: now, bitrate });
     }
 
     /// Something was taken from the viewer because the path did not carry it.
     pub fn lowered(&mut self, now: Instant) {
-        match self.raised_at.take() {
-            Some(at) if now < at + FAILED_WITHIN => self.hold = (self.hold * 2).min(LONGEST_HOLD),
-            Some(at) if now >= at + PROVEN_AFTER => self.hold = HOLD,
+        match self.raised.take() {
+            Some(Raise { at, bitrate }) if now < at + FAILED_WITHIN => {
+                self.hold = (self.hold * 2).min(LONGEST_HOLD);
+                self.failed = bitrate;
+            }
+            Some(Raise { at, .. }) if now >= at + PROVEN_AFTER => self.hold = HOLD,
             _ => {}
         }
     }
@@ -198,6 +225,7 @@ mod tests {
         let start = Instant::now();
         let mut budget = Budget::default();
         let mut at = start;
+        budget.note(1000, at);
         for hold in [6, 12, 24, 48, 48] {
             budget.raised(at);
             at += secs(5.0);
@@ -210,6 +238,23 @@ mod tests {
         budget.raised(at);
         budget.lowered(at + secs(31.0));
         assert_eq!(budget.hold, HOLD);
+    }
+
+    #[test]
+    fn a_path_that_became_another_does_not_wait_for_what_failed_on_the_old_one() {
+        let start = Instant::now();
+        let mut budget = Budget::default();
+        budget.note(80, start);
+        budget.raised(start + secs(20.0));
+        budget.lowered(start + secs(21.0));
+        for (estimate, hold) in [(60, 6.0), (159, 6.0), (160, 3.0)] {
+            budget.note(estimate, start + secs(30.0));
+            assert_eq!(budget.hold, secs(hold), "{estimate}");
+        }
+        budget.raised(start + secs(40.0));
+        budget.lowered(start + secs(41.0));
+        budget.note(300, start + secs(50.0));
+        assert_eq!(budget.hold, secs(6.0), "it is the new one's failure that counts");
     }
 
     #[test]

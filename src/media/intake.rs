@@ -1,5 +1,7 @@
 //! What a drained member brought: packets become the room's to forward, events change what is known of it.
 
+use std::time::Duration;
+
 use str0m::rtp::RtpPacket;
 
 use super::flow::Arrived;
@@ -7,6 +9,7 @@ use super::member::Link;
 use super::peer::{PeerEvent, StreamName};
 use super::publish::{Arrival, SenderReport};
 use super::publisher::Home;
+use super::red::Recovered;
 use super::report::{Connection, Report};
 use super::room::{Assignment, Room, Turn};
 use super::route::{Origin, Receiver};
@@ -63,11 +66,20 @@ impl Room {
             self.assignment = Assignment::Due;
         }
         let publisher = self.publisher_mut(seat);
-        if publisher.is_muted(source) {
+        let is_muted = publisher.is_muted(source);
+        let track = publisher.track_mut(source).expect("it was found above");
+        let mut recovered = Vec::new();
+        if !source.is_video() {
+            let recovery = &mut track.encodings[encoding].recovery;
+            let (seq, timestamp) = (*packet.seq_no, packet.header.timestamp);
+            if !recovery.came(seq, timestamp, &packet.payload, wrapping, &mut recovered) {
+                return;
+            }
+        }
+        if is_muted {
             counts.drops.muted += 1;
             return;
         }
-        let track = publisher.track_mut(source).expect("it was found above");
         let report = track.encodings[encoding].report;
         let header = &packet.header;
         let clock_rate = params.spec().clock_rate.get();
@@ -101,6 +113,20 @@ impl Room {
             payload: packet.payload,
         };
         self.voice_began |= began;
+        for Recovered { seq, age, payload } in recovered {
+            let earlier = Duration::from_micros(u64::from(age) * 1_000_000 / u64::from(clock_rate));
+            let made = Packet {
+                seq,
+                timestamp: packet.timestamp.wrapping_sub(age),
+                captured: captured.checked_sub(earlier).unwrap_or(captured),
+                marker: false,
+                level: None,
+                voice: None,
+                payload: payload.into(),
+                ..packet.clone()
+            };
+            self.take(made, ssrc, turn);
+        }
         self.take(packet, known, turn);
     }
 

@@ -18,6 +18,7 @@ pub mod demux;
 pub mod dependency;
 #[cfg(test)]
 mod differential;
+pub mod dtls;
 pub mod estimate;
 pub mod export;
 pub mod floor;

@@ -4,17 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use str0m::change::SdpAnswer;
-use str0m::crypto::dtls::{
-    DtlsCert, DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, DtlsVersion, KeyingMaterial, ProtocolVersion,
-    SrtpProfile,
-};
-use str0m::crypto::{CryptoError, CryptoProvider, from_feature_flags};
+use str0m::crypto::CryptoProvider;
+use str0m::crypto::dtls::{KeyingMaterial, SrtpProfile};
 use str0m::media::{Direction, MediaKind, Mid};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{RawPacket, RtpPacket};
 use str0m::{Candidate, Event, Input, Output, Rtc};
 
-use super::keys::{Keys, Listening, Profile, Watch, listening, watch};
+use super::dtls::{self, Handshakes, Watch, watch};
+use super::keys::{Keys, Profile};
 use super::sim::ms;
 
 /// The first end may send sound and video to the second.
@@ -120,75 +118,12 @@ fn address(n: u8) -> std::net::SocketAddr {
 /// A provider whose handshakes end with this profile. The library has no wish of its own but the strongest, whose material is the
 /// longest: of that a part will do.
 fn provider(profile: Profile) -> CryptoProvider {
-    listening(match profile {
-        Profile::Aes128CmSha1 => &Listening { inner: || &Agreeing(SrtpProfile::AES128_CM_SHA1_80) },
-        Profile::Aes128Gcm => &Listening { inner: || &Agreeing(SrtpProfile::AEAD_AES_128_GCM) },
-        Profile::Aes256Gcm => &Listening { inner: || &Agreeing(SrtpProfile::AEAD_AES_256_GCM) },
+    fn part(material: &KeyingMaterial, profile: SrtpProfile) -> (KeyingMaterial, SrtpProfile) {
+        (KeyingMaterial::new(&material[..profile.keying_material_len()]), profile)
+    }
+    dtls::with(match profile {
+        Profile::Aes128CmSha1 => &Handshakes { agrees: |material, _| part(&material, SrtpProfile::AES128_CM_SHA1_80) },
+        Profile::Aes128Gcm => &Handshakes { agrees: |material, _| part(&material, SrtpProfile::AEAD_AES_128_GCM) },
+        Profile::Aes256Gcm => &Handshakes { agrees: |material, _| part(&material, SrtpProfile::AEAD_AES_256_GCM) },
     })
-}
-
-#[derive(Debug)]
-struct Agreeing(SrtpProfile);
-
-impl DtlsProvider for Agreeing {
-    fn generate_certificate(&self) -> Option<DtlsCert> {
-        from_feature_flags().dtls_provider.generate_certificate()
-    }
-
-    fn new_dtls(
-        &self,
-        cert: &DtlsCert,
-        now: Instant,
-        version: DtlsVersion,
-        mtu: Option<usize>,
-    ) -> Result<Box<dyn DtlsInstance>, CryptoError> {
-        let dtls = from_feature_flags().dtls_provider.new_dtls(cert, now, version, mtu)?;
-        Ok(Box::new(Agreed { dtls, profile: self.0 }))
-    }
-}
-
-#[derive(Debug)]
-struct Agreed {
-    dtls: Box<dyn DtlsInstance>,
-    profile: SrtpProfile,
-}
-
-impl DtlsInstance for Agreed {
-    fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {
-        match self.dtls.poll_output(buf) {
-            DtlsOutput::KeyingMaterial(material, _) => {
-                let part = &material[..self.profile.keying_material_len()];
-                DtlsOutput::KeyingMaterial(KeyingMaterial::new(part), self.profile)
-            }
-            output => output,
-        }
-    }
-
-    fn set_active(&mut self, active: bool) {
-        self.dtls.set_active(active);
-    }
-
-    fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
-        self.dtls.handle_packet(packet)
-    }
-
-    fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {
-        self.dtls.handle_timeout(now)
-    }
-
-    fn send_application_data(&mut self, data: &[u8]) -> Result<usize, DtlsImplError> {
-        self.dtls.send_application_data(data)
-    }
-
-    fn is_active(&self) -> bool {
-        self.dtls.is_active()
-    }
-
-    fn protocol_version(&self) -> Option<ProtocolVersion> {
-        self.dtls.protocol_version()
-    }
-
-    fn close(&mut self) -> Result<(), DtlsImplError> {
-        self.dtls.close()
-    }
 }

@@ -19,8 +19,8 @@ use str0m::{Candidate, Event, IceCreds, Input, Output, Rtc, RtcConfig, RtcError}
 
 use super::demux::Remote;
 use super::dependency::{self, DescriptorSerializer};
+use super::dtls::{self, Watch};
 use super::header::Ids;
-use super::keys::{self, Watch};
 use super::outbound::{Outbound, Path};
 use super::outgoing::{Outgoing, Rest, StreamIndex, Word};
 use super::red::Wrapping;
@@ -173,8 +173,8 @@ impl Peer {
     /// `estimate`: the first guess of the bandwidth to the client; `None` sends unpaced and estimates nothing.
     pub fn new(identity: &Identity, estimate: Option<Bitrate>, now: Instant) -> Self {
         let credentials = named(IceCreds::new(), identity.shard);
-        let config = config(identity).set_local_ice_credentials(credentials).set_crypto_provider(keys::provider());
-        let (mut rtc, keys) = keys::watch(|| config.build(now));
+        let config = config(identity).set_local_ice_credentials(credentials).set_crypto_provider(dtls::provider());
+        let (mut rtc, keys) = dtls::watch(|| config.build(now));
         let over_udp = identity.addresses.iter().map(|address| Candidate::builder().udp().host(*address).build());
         // RFC 6544, 4.5: the server waits for the connection.
         let passive =

@@ -16,6 +16,7 @@ use super::keyframe::KeyFrameGate;
 use super::ladder::{self, LayerRates, Step};
 use super::layer::Place;
 use super::payload::Glimpse;
+use super::red::Recovery;
 use crate::base::Source;
 
 /// Encodings of one track; browsers send three.
@@ -62,6 +63,8 @@ pub struct Encoding {
     /// Of its arrivals, as last reported to the publisher.
     pub jitter: Duration,
     pub gaps: Gaps,
+    /// Of sound.
+    pub recovery: Recovery,
     /// What its last key frame said of its layers.
     structure: Option<Arc<Structure>>,
     arrived_at: Instant,
@@ -107,6 +110,7 @@ impl Track {
             flow: Flow::default(),
             jitter: Duration::ZERO,
             gaps: Gaps::default(),
+            recovery: Recovery::default(),
             structure: None,
             arrived_at: now,
             rates: LayerRates::default(),
@@ -119,6 +123,7 @@ impl Track {
         let encoding = &mut self.encodings[encoding];
         if encoding.ssrc != arrival.ssrc {
             encoding.gaps.reset();
+            encoding.recovery = Recovery::default();
         }
         encoding.ssrc = arrival.ssrc;
         if now >= encoding.arrived_at + ENCODING_STALLS_AFTER {

@@ -10,7 +10,7 @@ use super::publisher::Home;
 use super::report::{EncodingState, Report};
 use super::room::{Room, Turn};
 use super::route::Origin;
-use super::slot::{Grant, Slot};
+use super::slot::{Grant, Redundancy, Slot};
 use crate::base::Source;
 
 /// Shares are drawn up so often. Shorter costs time for every viewer, longer lets queues grow.
@@ -18,7 +18,8 @@ pub const SHARE_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What one voice takes with its headers, in bits per second.
 const VOICE: u64 = 40_000;
-/// Its redundancy takes so much more, which all voices together may up to this part of the path: unless packets are lost and none waits.
+/// Its redundancy takes so much more each time it is said again, which all voices together may up to this part of the path: unless packets
+/// are lost and none waits.
 const REDUNDANCY: u64 = 35_000;
 const REDUNDANCY_SHARE: u64 = 10;
 /// The bandwidth looked for is so many times what the slots would take: what goes up needs some room.
@@ -100,11 +101,15 @@ impl Room {
         let Some(member) = &mut self.seats[seat] else { return };
         let (usable, only_lossy) = (member.budget.usable(now), member.budget.is_only_lossy());
         let speakers = member.slots.iter().filter(|slot| slot.kind.is_audio() && slot.is_open()).count() as u64;
-        let too_much = usable.is_some_and(|usable| usable < speakers * REDUNDANCY * REDUNDANCY_SHARE);
-        let spares = too_much && !only_lossy;
+        let affords = |times| usable.is_none_or(|usable| usable >= speakers * times * REDUNDANCY * REDUNDANCY_SHARE);
+        let (redundancy, times) = match () {
+            () if !affords(1) && !only_lossy => (Redundancy::Spared, 0),
+            () if affords(2) && member.budget.is_very_lossy() => (Redundancy::Deep, 2),
+            () => (Redundancy::AsItComes, 1),
+        };
         let audio = member.slots.iter_mut().filter(|slot| slot.kind.is_audio());
-        audio.for_each(|slot| slot.spare_redundancy(spares));
-        let voices = speakers * if spares { VOICE } else { VOICE + REDUNDANCY };
+        audio.for_each(|slot| slot.set_redundancy(redundancy));
+        let voices = speakers * (VOICE + times * REDUNDANCY);
         let budget = usable.map(|usable| Bounds {
             usable: usable.saturating_sub(voices),
             only_lossy,

@@ -17,12 +17,12 @@ use super::peer::{Datagram, Identity};
 use super::report::{Connection, Report, SlotAssignment};
 use super::shard::Shard;
 use super::wallclock::WallClock;
-use super::{OfferError, Settings, outbound};
+use super::{OfferError, Settings, dtls, outbound, red};
 use crate::base::{Mid, PeerId, RoomKey, Source};
 
 pub const ROOM: RoomKey = RoomKey(7);
 
-pub fn ms(millis: u64) -> Duration {
+pub const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
@@ -53,8 +53,8 @@ pub struct Client {
     /// Packets of pictures that are missing: a decoder that lacks one for long asks for a key frame.
     missing: BTreeMap<(SdpMid, u64), Instant>,
     newest: BTreeMap<SdpMid, u64>,
-    /// M-lines that have a key frame, and when one was last asked for.
-    keyed: BTreeMap<SdpMid, (bool, Instant)>,
+    /// M-lines that wait for a key frame: from which packet on, and when one was last asked for.
+    waiting: BTreeMap<SdpMid, (u64, Instant)>,
     /// Asks for a key frame on every slot that shows video, again and again, as a broken viewer does.
     pub begs: bool,
 }
@@ -78,16 +78,17 @@ pub struct Received {
 impl Received {
     /// What [`FakeSource`] wrote into the payload.
     pub fn stamp(&self) -> Stamp {
-        let end = &self.payload[self.payload.len() - 16..];
-        Stamp {
-            publisher: u32::from_be_bytes(end[..4].try_into().unwrap()),
-            source: end[4],
-            key: end[5] == 1,
-            last: end[6] == 1,
-            layer: end[7],
-            number: u32::from_be_bytes(end[8..12].try_into().unwrap()),
-            frame: u32::from_be_bytes(end[12..].try_into().unwrap()),
+        Stamp::read(&self.payload)
+    }
+
+    /// What it wrote into each of the frames that the packet carries.
+    pub fn stamps(&self) -> Vec<Stamp> {
+        if !self.red {
+            return vec![self.stamp()];
         }
+        let (blocks, _) = red::blocks(&self.payload).expect("it is well-formed");
+        // The first packet says nothing again.
+        blocks.filter(|block| !block.frame.is_empty()).map(|block| Stamp::read(block.frame)).collect()
     }
 
     /// An empty packet fills a place in the sequence.
@@ -123,6 +124,21 @@ pub struct Stamp {
     pub frame: u32,
 }
 
+impl Stamp {
+    fn read(frame: &[u8]) -> Self {
+        let end = &frame[frame.len() - 16..];
+        Self {
+            publisher: u32::from_be_bytes(end[..4].try_into().unwrap()),
+            source: end[4],
+            key: end[5] == 1,
+            last: end[6] == 1,
+            layer: end[7],
+            number: u32::from_be_bytes(end[8..12].try_into().unwrap()),
+            frame: u32::from_be_bytes(end[12..].try_into().unwrap()),
+        }
+    }
+}
+
 /// Sends frames of a fixed size and rate; VP8 or Opus by the kind of its source.
 pub struct FakeSource {
     pub mid: SdpMid,
@@ -156,6 +172,8 @@ impl Client {
     pub fn new(id: u64, address: SocketAddr, now: Instant) -> Self {
         let mut rtc = Rtc::builder()
             .set_rtp_mode(true)
+            // Its handshake is as impatient as a browser's.
+            .set_crypto_provider(dtls::provider())
             .set_rtcp_report_interval_audio(ms(1000))
             .clear_codecs()
             .enable_opus(true, true)
@@ -182,7 +200,7 @@ impl Client {
             checks: true,
             missing: BTreeMap::new(),
             newest: BTreeMap::new(),
-            keyed: BTreeMap::new(),
+            waiting: BTreeMap::new(),
             begs: false,
         }
     }
@@ -381,8 +399,7 @@ impl Client {
             level: packet.header.ext_vals.audio_level,
             payload: packet.payload.to_vec(),
         });
-        let blind = codec.is_video() && self.is_blind(mid, now);
-        if codec.is_video() && (self.is_stuck(mid, *packet.seq_no, now) || blind || self.begs) {
+        if codec.is_video() && (self.wants_key_frame(mid, *packet.seq_no, now) || self.begs) {
             let mut api = self.rtc.direct_api();
             api.stream_rx(&ssrc).unwrap().request_keyframe(str0m::media::KeyframeRequestKind::Pli);
         }
@@ -390,13 +407,23 @@ impl Client {
 }
 
 impl Client {
-    /// Without a key frame to begin with, a decoder asks for one, again and again.
-    fn is_blind(&mut self, mid: SdpMid, now: Instant) -> bool {
+    /// A decoder that has no key frame to begin with, or lacks a packet for long, asks for one, again and again until it comes.
+    fn wants_key_frame(&mut self, mid: SdpMid, seq: u64, now: Instant) -> bool {
+        const AGAIN: Duration = ms(300);
+        if !self.newest.contains_key(&mid) {
+            self.waiting.insert(mid, (seq, now));
+        }
+        if self.is_stuck(mid, seq, now) {
+            self.waiting.insert(mid, (self.newest[&mid] + 1, now - AGAIN));
+        }
+        let Some((from, asked_at)) = self.waiting.get_mut(&mid) else { return false };
         let packet = self.received.last().expect("it was just noted");
         let begins = packet.codec == Codec::Vp8 && !packet.is_filler() && packet.begins() && packet.stamp().key;
-        let (keyed, asked_at) = self.keyed.entry(mid).or_insert((false, now));
-        *keyed |= begins;
-        let asks = !*keyed && now >= *asked_at + ms(300);
+        if begins && seq >= *from {
+            self.waiting.remove(&mid);
+            return false;
+        }
+        let asks = now >= *asked_at + AGAIN;
         if asks {
             *asked_at = now;
         }

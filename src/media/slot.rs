@@ -76,6 +76,16 @@ pub enum Offered {
     NoCodec,
 }
 
+/// How often sound is said again, if its publisher says it again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Redundancy {
+    /// Not at all: the viewer has too little bandwidth, and no need of it.
+    Spared,
+    AsItComes,
+    /// Once more: the viewer loses many packets.
+    Deep,
+}
+
 /// How a payload reaches the viewer.
 #[derive(Debug, Clone, Copy)]
 struct Translation {
@@ -121,8 +131,9 @@ pub struct Slot {
     showing: Option<Showing>,
     /// The last translation of a payload type: all packets of a stream ask for the same.
     translated: Option<(Origin, Pt, Option<Translation>)>,
-    /// Sound goes without its redundancy.
-    spares_redundancy: bool,
+    redundancy: Redundancy,
+    /// The timestamp and the payload of the last redundant packet, while sound is made more redundant.
+    said: Option<(u32, Arc<[u8]>)>,
 }
 
 impl Slot {
@@ -153,7 +164,8 @@ impl Slot {
             rewriter: Rewriter::new(0),
             showing: None,
             translated: None,
-            spares_redundancy: false,
+            redundancy: Redundancy::AsItComes,
+            said: None,
         }
     }
 
@@ -235,6 +247,7 @@ impl Slot {
         match verdict {
             Verdict::Drop => return Offered::NotSelected,
             Verdict::Splice => {
+                self.said = None;
                 self.rewriter.splice(numbers, translation.clock_rate);
                 self.frames.splice(packet.descriptor.as_ref());
                 if let Grant::Up { layer, .. } = self.grant {
@@ -263,9 +276,7 @@ impl Slot {
             return Offered::NotSelected;
         }
         let Some(rewritten) = self.rewriter.rewrite(numbers) else { return Offered::NotSelected };
-        let unwraps = translation.unwraps;
-        let payload = if unwraps { red::primary(&packet.payload).map(Arc::from) } else { Some(packet.payload.clone()) };
-        let Some(payload) = payload else { return Offered::NoCodec };
+        let Some(payload) = self.wrap(packet, translation) else { return Offered::NoCodec };
         // RFC 3551, 4.1: a player may set its buffer anew at the first packet of a talk spurt, and another voice is one.
         let begins_to_talk = self.kind.is_audio() && verdict == Verdict::Splice;
         let descriptor = packet.descriptor.as_ref().filter(|_| self.takes_descriptors);
@@ -282,6 +293,21 @@ impl Slot {
         self.written += 1;
         self.numbered = self.numbered.max(rewritten.seq + 1 - self.rewriter.first_seq());
         Offered::Written
+    }
+
+    /// The payload as the viewer takes it; `None`: it is malformed.
+    fn wrap(&mut self, packet: &Packet, translation: Translation) -> Option<Arc<[u8]>> {
+        if translation.unwraps {
+            return red::primary(&packet.payload).map(Arc::from);
+        }
+        if self.redundancy != Redundancy::Deep || packet.wrapping != Wrapping::Red {
+            return Some(packet.payload.clone());
+        }
+        let before = self.said.replace((packet.timestamp, packet.payload.clone()));
+        let deep = before.and_then(|(timestamp, before)| {
+            red::deepened(&before, packet.timestamp.wrapping_sub(timestamp), &packet.payload)
+        });
+        Some(deep.map_or_else(|| packet.payload.clone(), Arc::from))
     }
 
     fn thin(&mut self, packet: &Packet) -> Passage {
@@ -312,11 +338,10 @@ impl Slot {
         self.stillness.take(now)
     }
 
-    /// Whether the viewer has too little bandwidth for redundant sound, and no need of it.
-    pub fn spare_redundancy(&mut self, spares: bool) {
-        if self.spares_redundancy != spares {
-            self.spares_redundancy = spares;
-            self.translated = None;
+    pub fn set_redundancy(&mut self, redundancy: Redundancy) {
+        if self.redundancy != redundancy {
+            self.redundancy = redundancy;
+            (self.translated, self.said) = (None, None);
         }
     }
 
@@ -331,7 +356,7 @@ impl Slot {
         let to = self.codecs.match_params(packet.params).map(|params| {
             let (pt, unwraps) = match (packet.wrapping, params.red()) {
                 (Wrapping::Plain, _) => (params.pt(), false),
-                (Wrapping::Red, Some(red)) if !self.spares_redundancy => (red, false),
+                (Wrapping::Red, Some(red)) if self.redundancy != Redundancy::Spared => (red, false),
                 (Wrapping::Red, _) => (params.pt(), true),
             };
             // Sound that comes again comes too late.

@@ -14,6 +14,8 @@ const SURE: f64 = 2.5;
 const WORRIES: u32 = 2;
 /// On a path that is known to drop the excess.
 const NO_WORRY_POLICED: f64 = 0.04;
+/// Less than this share of what such a path carries is no excess.
+const NO_EXCESS: f64 = 0.9;
 
 /// An interval has so many packets and lasts so long, when much more than that is lost …
 const PACKETS: u32 = 20;
@@ -71,6 +73,8 @@ enum Cause {
         rate: f64,
         estimate: f64,
         until: Micros,
+        /// What was sent and lost though it was no excess.
+        below: Counted,
     },
 }
 
@@ -167,16 +171,23 @@ impl Loss {
             self.cause = Cause::Unknown;
         }
         let normal = self.normal();
-        let is_worrying = seen.lost > normal + SURE * (normal * (1.0 - normal) / seen.packets).sqrt();
+        let is_worrying = is_beyond(seen.lost, seen.counted.packets, normal);
         self.worries = if is_worrying { self.worries + 1 } else { 0 };
         if is_worrying && seen.waited >= FULL_QUEUE {
             return self.lower(seen.delivered() / (1.0 - self.by_chance()) * FULL_QUEUE_LEAVES, now);
         }
+        if let Cause::Policed { rate, below, .. } = &mut self.cause
+            && seen.sent < *rate * NO_EXCESS
+        {
+            below.add(seen.counted);
+        }
         match self.cause {
             Cause::Tried(trial) => self.decide(trial, seen, now),
             // As much is lost of less than that rate: it was not that.
-            Cause::Policed { rate, estimate, until } if is_worrying && seen.sent < rate => {
-                self.cause = Cause::Chance { share: seen.lost, until };
+            Cause::Policed { estimate, until, below, .. }
+                if is_beyond(below.share(), below.packets, NO_WORRY_POLICED) =>
+            {
+                self.cause = Cause::Chance { share: below.share(), until };
                 Advice::Raise(estimate)
             }
             Cause::Policed { .. } if seen.lost > NO_WORRY_POLICED => self.lower(seen.delivered() * POLICED_LEAVES, now),
@@ -209,7 +220,8 @@ impl Loss {
             self.cause = Cause::Chance { share: seen.lost.min(trial.lost), until };
             return Advice::Raise(trial.estimate);
         }
-        self.cause = Cause::Policed { rate: seen.delivered(), estimate: trial.estimate, until };
+        self.cause =
+            Cause::Policed { rate: seen.delivered(), estimate: trial.estimate, until, below: Counted::default() };
         if seen.lost > NO_WORRY_POLICED { self.lower(seen.delivered() * POLICED_LEAVES, now) } else { Advice::Keep }
     }
 
@@ -243,7 +255,7 @@ struct Interval {
 struct Seen {
     sent: f64,
     lost: f64,
-    packets: f64,
+    counted: Counted,
     waited: Micros,
 }
 
@@ -279,7 +291,7 @@ impl Interval {
         Seen {
             sent: self.bytes as f64 * 8e6 / self.length().max(1) as f64,
             lost: self.lost_bytes as f64 / self.bytes.max(1) as f64,
-            packets: f64::from(self.packets),
+            counted: Counted { packets: self.packets, lost: self.lost },
             waited: self.waited.0 / self.waited.1.max(1),
         }
     }
@@ -299,10 +311,26 @@ struct Recent {
     since: Micros,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Counted {
     packets: u32,
     lost: u32,
+}
+
+impl Counted {
+    fn add(&mut self, more: Self) {
+        self.packets += more.packets;
+        self.lost += more.lost;
+    }
+
+    fn share(self) -> f64 {
+        f64::from(self.lost) / f64::from(self.packets.max(1))
+    }
+}
+
+/// More was lost of so many packets than chance would have it, were `normal` lost in the long run.
+fn is_beyond(lost: f64, packets: u32, normal: f64) -> bool {
+    lost > normal + SURE * (normal * (1.0 - normal) / f64::from(packets.max(1))).sqrt()
 }
 
 const RECENT: Micros = 500_000;
@@ -330,9 +358,9 @@ impl Recent {
             all = self.current;
         }
         if age < RECENT {
-            all = Counted { packets: all.packets + self.before.packets, lost: all.lost + self.before.lost };
+            all.add(self.before);
         }
-        (all.packets > 0).then(|| all.lost as f32 / all.packets as f32)
+        (all.packets > 0).then(|| all.share() as f32)
     }
 }
 
@@ -413,6 +441,19 @@ mod tests {
         let advice = lab.run(10_000 * MS, policed);
         assert!(advice.iter().all(|advice| matches!(advice, Advice::Lower(_))), "{advice:?}");
         assert!((450e3..530e3).contains(&lab.sent), "{}", lab.sent);
+    }
+
+    #[test]
+    fn a_trial_that_chance_misled_is_found_out() {
+        for share in [0.12, 0.15, 0.2] {
+            let mut lab = Lab::at(1e6);
+            let policed = |count: u64, sent: f64| one_of(count, (1.0 - 500e3 / sent).max(0.0));
+            lab.run(10_000 * MS, policed);
+            assert!(matches!(lab.loss.cause, Cause::Policed { .. }));
+            let advice = lab.run(30_000 * MS, |count, _| one_of(count, share));
+            assert_eq!(advice.last(), Some(&Advice::Raise(2e6)), "{share}: {advice:?}");
+            assert!((lab.loss.by_chance() - share).abs() < 0.05, "{share}: {}", lab.loss.by_chance());
+        }
     }
 
     #[test]

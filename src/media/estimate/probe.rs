@@ -195,7 +195,10 @@ impl Prober {
             self.next = Some(now);
         } else if found.is_none() {
             self.next = Some(now + self.again);
-            self.again = (self.again * 2).min(LONGEST_INTERVAL);
+            // Of what nobody reported on, nothing is known: it is no sign of a path that drops probes.
+            if cluster.under_way == 0 {
+                self.again = (self.again * 2).min(LONGEST_INTERVAL);
+            }
         } else {
             self.stage = FIRST.len();
             self.next = Some(now + self.interval);
