@@ -26,11 +26,20 @@ async ({ url, tickets, encodings, good, bad }) => {
     writer.write(new VideoFrame(picture, { format: "I420", codedWidth: SIZE.width, codedHeight: SIZE.height, timestamp }));
   }, 1000 / FRAMES_PER_SECOND);
 
+  const air = new AudioContext();
+  await air.resume();
+  const fork = new OscillatorNode(air, { frequency: 440 });
+  const microphone = new MediaStreamAudioDestinationNode(air);
+  fork.connect(microphone);
+  fork.start();
+
   const filming = await stage.member(url, "link", "pat", tickets.pat);
   const watching = await stage.member(url, "link", "vic", tickets.vic);
   const sending = new RTCPeerConnection();
   const sender = sending.addTransceiver(camera, { direction: "sendonly", sendEncodings: encodings });
   stage.prefer(sender, "VP8");
+  const voice = sending.addTransceiver(microphone.stream.getAudioTracks()[0], { direction: "sendonly" });
+  stage.preferRedundant(voice);
   // A machine that is busy shall not change the sizes by which layers are told apart.
   await sender.sender.setParameters({ ...sender.sender.getParameters(), degradationPreference: "maintain-resolution" });
   const told = [];
@@ -49,10 +58,13 @@ async ({ url, tickets, encodings, good, bad }) => {
   const receiving = new RTCPeerConnection();
   const slot = receiving.addTransceiver("video", { direction: "recvonly" });
   stage.prefer(slot, "VP8");
-  await stage.connect(filming, sending, () => ({ [sender.mid]: "camera" }), good);
+  const ear = receiving.addTransceiver("audio", { direction: "recvonly" });
+  stage.preferRedundant(ear);
+  await stage.connect(filming, sending, () => ({ [sender.mid]: "camera", [voice.mid]: "microphone" }), good);
   await stage.connect(watching, receiving, () => ({}), bad);
   // Decoded whole, shown small: drawing it is no part of the test.
   stage.play(slot.receiver.track).style.width = "96px";
+  stage.play(ear.receiver.track);
   await watching.ask("view", {
     callId: watching.callId,
     slots: [{ mid: slot.mid, userId: "pat", source: "camera", maxHeight: SIZE.height }],
@@ -65,12 +77,15 @@ async ({ url, tickets, encodings, good, bad }) => {
   const heights = [];
   async function sample() {
     const [stats] = await stage.statistics(receiving, "inbound-rtp");
-    if (!stats) return;
+    const [heard] = await stage.statistics(receiving, "inbound-rtp", "audio");
+    if (!stats || !heard) return;
     const { framesDecoded = 0, keyFramesDecoded = 0, freezeCount = 0, totalFreezesDuration = 0 } = stats;
     // The smallest size is never switched off: of it the camera sends all frames that it makes.
     const { q } = await sent();
     const { frameHeight, packetsReceived = 0, packetsLost = 0, nackCount = 0, pliCount = 0, bytesReceived = 0 } = stats;
     const now = { at: performance.now(), framesDecoded, keyFramesDecoded, freezeCount, totalFreezesDuration, frameHeight };
+    const { concealedSamples = 0, totalSamplesReceived = 0, packetsReceived: soundReceived = 0, bytesReceived: soundBytes = 0 } = heard;
+    Object.assign(now, { concealedSamples, totalSamplesReceived, soundReceived, soundBytes });
     samples.push({ ...now, packetsReceived, packetsLost, nackCount, pliCount, bytesReceived, paused: paused(), filmed: q.framesSent });
     if (frameHeight && heights.at(-1)?.frameHeight !== frameHeight) heights.push({ s: seconds(now.at), frameHeight });
   }
@@ -137,6 +152,9 @@ async ({ url, tickets, encodings, good, bad }) => {
         received: grown("packetsReceived"),
         nacks: grown("nackCount"),
         plis: grown("pliCount"),
+        // Of the sound that was played, what the browser had to make up; and the bytes of a packet of it.
+        concealed: grown("concealedSamples") / grown("totalSamplesReceived"),
+        soundPacket: grown("soundBytes") / grown("soundReceived"),
         kbps: (grown("bytesReceived") * 8) / 1000 / lasted,
         heights: [...new Set(within.map(({ frameHeight }) => frameHeight))],
         paused: within.some(({ paused }) => paused),

@@ -21,6 +21,9 @@ const THIN: u64 = 500;
 const WIDE: u64 = 5000;
 
 const LOSS: f32 = 0.05;
+const MUCH_LOSS: f32 = 0.2;
+/// Of the sound, with that: what cannot be had of redundancy or in time is made up by the browser.
+const MADE_UP: f64 = 0.05;
 
 const OUTAGE: Duration = Duration::from_millis(300);
 /// Seconds in which the large picture is back once the link carries it again: an estimate that failed before is believed only when it has
@@ -61,8 +64,11 @@ async fn a_browser_is_shown_what_its_link_carries() {
     link.becomes(Weather { kbps: Some(WIDE), ..Weather::default() });
     browser.run(&format!("({SCRIPT})({options})")).await;
     let watcher = Watcher { browser: &browser, link: &link };
+    let begun = watcher.now().await;
     watcher.is_well().await;
+    let sound = number(&watcher.since(begun).await, "soundPacket");
     watcher.loses_some().await;
+    watcher.loses_many(sound).await;
     watcher.is_left_with_a_thin_one().await;
     watcher.is_given_a_wide_one().await;
     watcher.is_cut_off_for_a_moment().await;
@@ -90,6 +96,21 @@ impl Watcher<'_> {
         assert!(number(&seen, "still") < 1.0, "loss: {seen}");
         // The browser's own count has also what the machine, busy with something else, did not film.
         assert!(number(&seen, "frozen") < 2.0, "loss: {seen}");
+    }
+
+    /// `sound`: the bytes of a packet of it before anything was lost.
+    async fn loses_many(&self, sound: f64) {
+        self.is_well().await;
+        self.link.becomes(Weather { loss: MUCH_LOSS, kbps: Some(WIDE) });
+        let first = self.during(Duration::from_secs(5)).await;
+        let seen = self.during(Duration::from_secs(10)).await;
+        self.link.becomes(Weather { kbps: Some(WIDE), ..Weather::default() });
+        println!("{} % lost, at first: {first}, then: {seen}", MUCH_LOSS * 100.0);
+        assert!(number(&seen, "concealed") < MADE_UP, "much loss: {seen}");
+        // Two frames of sound in each packet, and three while many are lost.
+        let grown = number(&seen, "soundPacket") / sound;
+        assert!(grown > 1.3, "much loss: {grown} times the sound");
+        assert_runs(&seen, 15.0, "much loss");
     }
 
     async fn is_cut_off_for_a_moment(&self) {

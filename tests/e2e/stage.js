@@ -45,6 +45,13 @@ window.stage = {
     transceiver.setCodecPreferences([wanted[0], ...codecs.filter(({ mimeType }) => mimeType === "video/rtx")]);
   },
 
+  /** Redundant sound before any other. */
+  preferRedundant(transceiver) {
+    const { codecs } = RTCRtpReceiver.getCapabilities("audio");
+    const isRedundant = ({ mimeType }) => mimeType === "audio/red";
+    transceiver.setCodecPreferences([...codecs.filter(isRedundant), ...codecs.filter((codec) => !isRedundant(codec))]);
+  },
+
   /** Asks for the dependency descriptor, where the browser does not by itself. */
   describe(transceiver) {
     const extensions = transceiver.getHeaderExtensionsToNegotiate?.() ?? [];
@@ -76,8 +83,8 @@ window.stage = {
     return video;
   },
 
-  /** The statistics of this type, of video only. */
-  async statistics(pc, wanted) {
-    return [...(await pc.getStats()).values()].filter(({ type, kind }) => type === wanted && kind === "video");
+  /** The statistics of this type, of one kind of media only. */
+  async statistics(pc, wanted, media = "video") {
+    return [...(await pc.getStats()).values()].filter(({ type, kind }) => type === wanted && kind === media);
   },
 };
