@@ -158,9 +158,9 @@ impl Budget {
         self.loss >= LOSSY && self.rtt.is_some_and(is_empty)
     }
 
-    /// So many of them that sound said twice has gaps.
+    /// So many packets are lost that sound said twice has gaps.
     pub fn is_very_lossy(&self) -> bool {
-        self.is_only_lossy() && self.loss >= VERY_LOSSY
+        self.loss >= VERY_LOSSY
     }
 
     /// The viewer was given more than it had.

@@ -83,6 +83,9 @@ impl Member {
             });
             let ids = Ids::of(&negotiate::extensions(answer, &line.mid));
             slot.renegotiated(self.peer.outgoing(slot.mid, ids), known, ids.descriptor.is_some());
+            if let Some(stream) = slot.stream() {
+                self.peer.pace(stream, slot.pacing);
+            }
             self.slots.push(slot);
         }
         self.apply_wishes();

@@ -299,6 +299,11 @@ impl Outgoing {
         self.estimator.as_ref()?.loss(now)
     }
 
+    /// Even the quickest packets wait in a queue on the way.
+    pub fn path_waits(&self) -> bool {
+        self.estimator.as_ref().is_some_and(Estimator::path_waits)
+    }
+
     /// The shortest round trip that is known of.
     pub fn round_trip(&self) -> Option<Duration> {
         let reported = self.senders.iter().filter_map(|sender| sender.heard().round_trip);
@@ -461,6 +466,7 @@ impl Outgoing {
                             lost.push((Name(name), at));
                         }
                     });
+                    self.pacer.set_full(estimator.path_waits());
                 }
                 self.replace_lost(now, out);
             }
@@ -484,9 +490,11 @@ impl Outgoing {
         self.lost = lost;
     }
 
-    /// Sends a packet of so many bytes again, if it may be and there is an allowance left.
+    /// Sends a packet of so many bytes again, if it may be and there is an allowance left. On a path that is full it would push out another:
+    /// there, as many as leave room for the rest; who misses the others asks again.
     fn repeat(&mut self, index: usize, seq: u16, bytes: Option<usize>, now: Instant, out: &mut Outbound) {
-        if bytes.is_some_and(|bytes| self.resends.allows(bytes as u64, now)) {
+        let has_room = !self.pacer.is_full() || (self.queue.is_empty() && self.pacer.allows(now));
+        if has_room && bytes.is_some_and(|bytes| self.resends.allows(bytes as u64, now)) {
             self.send_again(index, seq, now, out);
         }
     }
@@ -779,6 +787,24 @@ mod tests {
         assert_eq!(tell(&mut outgoing, &mut client, 1, &told, 80), 0, "it was told already");
         assert_eq!(tell(&mut outgoing, &mut client, 5, &[true, false], 120), 1, "what was sent again is lost, too");
         assert_eq!(tell(&mut outgoing, &mut client, 7, &[false], 1500), 0, "that is too long ago");
+    }
+
+    #[test]
+    fn on_a_full_path_is_sent_again_only_what_leaves_room_for_the_rest() {
+        let now = Instant::now();
+        for (is_full, waiting, again) in [(false, 0, 8), (true, 0, 5), (true, 9, 0)] {
+            let (mut outgoing, mut client) = connection(now);
+            let mut out = Outbound::default();
+            (0..8).for_each(|seq| outgoing.write(VIDEO, packet(seq, now), now, &mut out));
+            let later = now + ms(100);
+            outgoing.pacer.set_full(is_full);
+            (8..8 + waiting).for_each(|seq| outgoing.write(VIDEO, packet(seq, later), later, &mut out));
+            left(&mut out);
+            let asked = nack(&mut client, &[0, 1, 2, 3, 4, 5, 6, 7]);
+            outgoing.receive(&asked, later, &mut out, |_| {});
+            let repeated = left(&mut out).len();
+            assert_eq!(repeated, again, "{is_full}, {waiting} wait");
+        }
     }
 
     #[test]

@@ -5,7 +5,8 @@
 
 use std::time::{Duration, Instant};
 
-/// Faster than the estimate, so that a key frame does not delay what follows (libwebrtc's pacing factor).
+/// Faster than the estimate, so that a key frame does not delay what follows (libwebrtc's pacing factor); not while packets wait on the
+/// way: there it would delay everything, and sound before all.
 const FACTOR: u64 = 5;
 const FACTOR_OF: u64 = 2;
 /// What may leave at once is what the pace allows for so long. Longer fills queues of thin links, shorter spreads ordinary frames out.
@@ -18,6 +19,10 @@ const STEP: Duration = Duration::from_millis(5);
 /// A leaky bucket in bytes.
 #[derive(Debug)]
 pub struct Pacer {
+    /// In bits per second.
+    estimate: u64,
+    /// The path's queue is not empty.
+    is_full: bool,
     /// In bytes per second.
     rate: u64,
     burst: u64,
@@ -28,13 +33,31 @@ pub struct Pacer {
 impl Pacer {
     /// `estimate` is in bits per second.
     pub fn new(estimate: u64, now: Instant) -> Self {
-        let mut pacer = Self { rate: 0, burst: 0, level: 0, at: now };
-        pacer.set_estimate(estimate);
+        let mut pacer = Self { estimate, is_full: false, rate: 0, burst: 0, level: 0, at: now };
+        pacer.set_rate();
         pacer
     }
 
     pub fn set_estimate(&mut self, estimate: u64) {
-        self.rate = (estimate / 8 * FACTOR / FACTOR_OF).max(1);
+        self.estimate = estimate;
+        self.set_rate();
+    }
+
+    /// Whether packets wait on the way.
+    pub fn set_full(&mut self, is_full: bool) {
+        if self.is_full != is_full {
+            self.is_full = is_full;
+            self.set_rate();
+        }
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.is_full
+    }
+
+    fn set_rate(&mut self) {
+        let bytes = self.estimate / 8;
+        self.rate = if self.is_full { bytes } else { bytes * FACTOR / FACTOR_OF }.max(1);
         self.burst = (self.rate * BURST.as_millis() as u64 / 1000).max(LEAST_BURST);
     }
 
@@ -93,6 +116,25 @@ mod tests {
         assert!(windows[1..].iter().all(|bytes| (1_200..=4_800).contains(bytes)), "{windows:?}");
         let all: u64 = windows.iter().sum();
         assert!((312_500..=312_500 + 15_000).contains(&all), "{all}");
+    }
+
+    #[test]
+    fn a_path_on_which_packets_wait_gets_no_more_than_it_is_said_to_carry() {
+        let start = Instant::now();
+        let mut pacer = Pacer::new(1_000_000, start);
+        pacer.set_full(true);
+        pacer.set_estimate(500_000);
+        let (mut now, mut sent) = (start, 0);
+        while now < start + Duration::from_secs(1) {
+            while pacer.allows(now) {
+                pacer.sent(1200);
+                sent += 1200;
+            }
+            now = pacer.next();
+        }
+        assert!((62_500..=62_500 + 4_000).contains(&sent), "{sent}");
+        pacer.set_full(false);
+        assert_eq!(pacer.rate, 156_250);
     }
 
     #[test]

@@ -329,6 +329,11 @@ impl Peer {
         self.outgoing.pace(stream, pacing == Pacing::Paced);
     }
 
+    /// What is sent waits in a queue on the way.
+    pub fn path_waits(&self) -> bool {
+        self.outgoing.path_waits()
+    }
+
     /// How long the oldest packet of the stream has been waiting to be sent.
     pub fn backlog(&self, stream: StreamIndex, now: Instant) -> Duration {
         self.outgoing.backlog(stream, now)

@@ -99,12 +99,14 @@ impl Room {
     pub(super) fn share(&mut self, seat: usize, turn: &mut Turn<'_>) {
         let now = turn.now;
         let Some(member) = &mut self.seats[seat] else { return };
-        let (usable, only_lossy) = (member.budget.usable(now), member.budget.is_only_lossy());
+        let (usable, waits) = (member.budget.usable(now), member.peer.path_waits());
+        // The round trip is of a while ago.
+        let only_lossy = member.budget.is_only_lossy() && !waits;
         let speakers = member.slots.iter().filter(|slot| slot.kind.is_audio() && slot.is_open()).count() as u64;
         let affords = |times| usable.is_none_or(|usable| usable >= speakers * times * REDUNDANCY * REDUNDANCY_SHARE);
         let (redundancy, times) = match () {
             () if !affords(1) && !only_lossy => (Redundancy::Spared, 0),
-            () if affords(2) && member.budget.is_very_lossy() => (Redundancy::Deep, 2),
+            () if affords(2) && only_lossy && member.budget.is_very_lossy() => (Redundancy::Deep, 2),
             () => (Redundancy::AsItComes, 1),
         };
         let audio = member.slots.iter_mut().filter(|slot| slot.kind.is_audio());

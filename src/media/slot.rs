@@ -150,7 +150,7 @@ impl Slot {
             switch: Switch::new(entry),
             thinner: Thinner::default(),
             grant: Grant::Open,
-            pacing: Pacing::Paced,
+            pacing: pacing(kind),
             cut_at: None,
             written: 0,
             numbered: 0,
@@ -226,7 +226,7 @@ impl Slot {
         self.codecs = codecs;
         if self.stream != stream {
             self.stream = stream;
-            self.pacing = Pacing::Paced;
+            self.pacing = pacing(self.kind);
             self.rewriter = Rewriter::new(stream.map_or(0, |(_, ssrc)| ssrc));
             (self.written, self.numbered, self.counted) = (0, 0, (0, 0));
             self.switch.restart();
@@ -367,6 +367,11 @@ impl Slot {
         self.translated = Some((packet.origin, packet.pt, to));
         to
     }
+}
+
+/// Sound waits for nobody: it is little, and late is lost.
+fn pacing(kind: MediaKind) -> Pacing {
+    if kind.is_audio() { Pacing::Free } else { Pacing::Paced }
 }
 
 /// The packet with the viewer's numbers, and nothing else that could be said of it.

@@ -130,6 +130,11 @@ impl Estimator {
         self.round_trip.value().map(|micros| Duration::from_micros(micros.unsigned_abs()))
     }
 
+    /// Even the quickest packets wait in a queue on the way.
+    pub fn path_waits(&self) -> bool {
+        self.path.queue.waits()
+    }
+
     /// A packet leaves: `seq` grows by one from packet to packet, `bytes` are all of it, `probe` is that of
     /// [`poll_probe`](Self::poll_probe) which it is part of, `name` what [`feedback`](Self::feedback) calls it when it is lost.
     pub fn sent(&mut self, seq: u64, bytes: u32, probe: Option<u32>, name: u32, now: Instant) {
