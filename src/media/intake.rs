@@ -68,14 +68,7 @@ impl Room {
         let publisher = self.publisher_mut(seat);
         let is_muted = publisher.is_muted(source);
         let track = publisher.track_mut(source).expect("it was found above");
-        let mut recovered = Vec::new();
-        if !source.is_video() {
-            let recovery = &mut track.encodings[encoding].recovery;
-            let (seq, timestamp) = (*packet.seq_no, packet.header.timestamp);
-            if !recovery.came(seq, timestamp, &packet.payload, wrapping, &mut recovered) {
-                return;
-            }
-        }
+        let Some(recovered) = track.encodings[encoding].recover(source, &packet, wrapping) else { return };
         if is_muted {
             counts.drops.muted += 1;
             return;
@@ -85,14 +78,7 @@ impl Room {
         let clock_rate = params.spec().clock_rate.get();
         let arrived = Arrived { ssrc, seq: *packet.seq_no, timestamp: header.timestamp, clock_rate };
         track.encodings[encoding].note(arrived, glimpse.key_frame_start, now);
-        let mut began = false;
-        if source == Source::Microphone
-            && let Some(level) = header.ext_vals.audio_level
-        {
-            began = publisher.voice.heard(level.unsigned_abs(), now);
-            let id = publisher.id;
-            self.tell_level(id, level.unsigned_abs(), turn);
-        }
+        let began = source == Source::Microphone && self.hear(seat, header.ext_vals.audio_level, turn);
         let publisher = self.publisher_mut(seat);
         let captured = publisher.clock.captured(report, header.timestamp, clock_rate, now);
         let packet = Packet {
@@ -113,21 +99,20 @@ impl Room {
             payload: packet.payload,
         };
         self.voice_began |= began;
-        for Recovered { seq, age, payload } in recovered {
-            let earlier = Duration::from_micros(u64::from(age) * 1_000_000 / u64::from(clock_rate));
-            let made = Packet {
-                seq,
-                timestamp: packet.timestamp.wrapping_sub(age),
-                captured: captured.checked_sub(earlier).unwrap_or(captured),
-                marker: false,
-                level: None,
-                voice: None,
-                payload: payload.into(),
-                ..packet.clone()
-            };
-            self.take(made, ssrc, turn);
+        for recovered in recovered {
+            self.take(remade(&packet, recovered, clock_rate), ssrc, turn);
         }
         self.take(packet, known, turn);
+    }
+
+    /// True: a voice begins with this level.
+    fn hear(&mut self, seat: usize, level: Option<i8>, turn: &mut Turn<'_>) -> bool {
+        let Some(level) = level.map(i8::unsigned_abs) else { return false };
+        let publisher = self.publisher_mut(seat);
+        let began = publisher.voice.heard(level, turn.now);
+        let id = publisher.id;
+        self.tell_level(id, level, turn);
+        began
     }
 
     /// A packet is to be forwarded at the end of the turn. `known`: the SSRC that its encoding had before it.
@@ -197,5 +182,20 @@ impl Room {
             PeerEvent::Estimate(bitrate) => member.budget.note(bitrate, turn.now),
             PeerEvent::Peer(_) | PeerEvent::Ingress(_) | PeerEvent::Egress(..) => self.measure(seat, event, turn.now),
         }
+    }
+}
+
+/// The packet that was lost, made of what `later` says again.
+fn remade(later: &Packet, Recovered { seq, age, payload }: Recovered, clock_rate: u32) -> Packet {
+    let earlier = Duration::from_micros(u64::from(age) * 1_000_000 / u64::from(clock_rate));
+    Packet {
+        seq,
+        timestamp: later.timestamp.wrapping_sub(age),
+        captured: later.captured.checked_sub(earlier).unwrap_or(later.captured),
+        marker: false,
+        level: None,
+        voice: None,
+        payload: payload.into(),
+        ..later.clone()
     }
 }

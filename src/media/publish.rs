@@ -16,7 +16,7 @@ use super::keyframe::KeyFrameGate;
 use super::ladder::{self, LayerRates, Step};
 use super::layer::Place;
 use super::payload::Glimpse;
-use super::red::Recovery;
+use super::red::{Recovered, Recovery, Wrapping};
 use crate::base::Source;
 
 /// Encodings of one track; browsers send three.
@@ -64,7 +64,7 @@ pub struct Encoding {
     pub jitter: Duration,
     pub gaps: Gaps,
     /// Of sound.
-    pub recovery: Recovery,
+    recovery: Recovery,
     /// What its last key frame said of its layers.
     structure: Option<Arc<Structure>>,
     arrived_at: Instant,
@@ -200,6 +200,14 @@ impl Encoding {
             self.structure = Some(structure);
         }
         Some(reading.place)
+    }
+
+    /// What a packet of sound says again that was lost; `None`: it is there already, made of a later one.
+    pub fn recover(&mut self, source: Source, packet: &RtpPacket, wrapping: Wrapping) -> Option<Vec<Recovered>> {
+        let mut recovered = Vec::new();
+        let (seq, timestamp) = (*packet.seq_no, packet.header.timestamp);
+        let is_new = source.is_video() || self.recovery.came(seq, timestamp, &packet.payload, wrapping, &mut recovered);
+        is_new.then_some(recovered)
     }
 
     /// A packet of the stream came that may be forwarded.
