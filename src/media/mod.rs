@@ -21,6 +21,8 @@ mod differential;
 pub mod dtls;
 pub mod estimate;
 pub mod export;
+#[cfg(test)]
+mod fake_source;
 pub mod floor;
 pub mod flow;
 mod gaps;
