@@ -1,5 +1,6 @@
 //! Thin and bad links, told as scenarios over the simulated network, over many seeds.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::Settings;
@@ -74,6 +75,19 @@ fn heard(world: &World, since: usize) -> f64 {
     got.iter().filter(|number| **number as usize > since).count() as f64 / sent as f64
 }
 
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// A viewer that takes no redundant sound, and of pictures H.264 only, joins.
+fn join_plain(world: &mut World, id: u64) {
+    let mut plain = Client::new(id, SocketAddr::from(([10, 0, 0, id as u8], 5000)), world.now);
+    plain.only_h264(world.now);
+    let sdp = plain.offer(&[], 1, 0);
+    world.clients.insert(id, plain);
+    world.negotiate(id, sdp).unwrap();
+}
+
 fn view(world: &mut World, max_height: Option<u16>) {
     let mid = world.clients[&VIEWER].slots.iter().find(|(_, kind)| kind.is_video()).unwrap().0.clone();
     let wish = SlotWish { mid, publisher: Some(PeerId(PUBLISHER)), source: Source::Camera, max_height };
@@ -118,8 +132,9 @@ fn a_viewer_gets_what_its_link_carries() {
             assert!(rate >= frame_rate, "{case}: {rate} frames a second");
             let share: f64 = layers.clone().map(|layer| layer_share(&shown, layer, since)).sum();
             assert!(share > 0.9, "{case}: {share}");
-            // Twice up, and back.
-            assert!(switches(&shown, since) <= 4, "{case}: {} switches", switches(&shown, since));
+            // Up and back; where the larger picture does not quite fit, twice.
+            let most = if kbps == 300 { 4 } else { 2 };
+            assert!(switches(&shown, since) <= most, "{case}: {} switches", switches(&shown, since));
             assert!(heard(&world, heard_before) > 0.99, "{case}: {} heard", heard(&world, heard_before));
             let used = (world.bytes_to(VIEWER) - sent) as u64 * 8 / 20_000;
             assert!(used <= kbps, "{case}: {used} used");
@@ -266,7 +281,7 @@ fn losses_are_repaired_on_both_ways() {
                 (worst, _) = (worst.min(share), shares.push(share));
             }
         }
-        let mean = shares.iter().sum::<f64>() / shares.len() as f64;
+        let mean = mean(&shares);
         assert!(mean >= least, "{loss} lost: {mean}, {worst} at worst");
     }
 }
@@ -285,10 +300,9 @@ fn at_a_fifth_lost_there_is_sound_and_a_small_picture() {
             rates.push(viewer::frame_rate(&shown(&world), since, world.now));
             sound.push(heard(&world, had));
         }
-        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
         assert!(mean(&sound) >= least_sound, "{up} lost up, {down} down: {sound:?} heard");
         assert!(mean(&rates) >= least_rate, "{up} lost up, {down} down: {rates:?} frames a second");
-        assert!(rates.iter().all(|rate| *rate > 6.0), "{up} lost up, {down} down: {rates:?} frames a second");
+        assert!(rates.iter().all(|rate| *rate > 8.0), "{up} lost up, {down} down: {rates:?} frames a second");
     }
 }
 
@@ -299,11 +313,7 @@ fn who_takes_no_redundant_sound_hears_what_was_lost_on_the_way_up() {
         let mut world = World::new(Settings::default());
         world.seed(seed);
         world.join(PUBLISHER, &[Source::Microphone], 0, 0);
-        let mut plain = Client::new(VIEWER, "10.0.0.2:5000".parse().unwrap(), world.now);
-        plain.only_h264(world.now);
-        let sdp = plain.offer(&[], 1, 0);
-        world.clients.insert(VIEWER, plain);
-        world.negotiate(VIEWER, sdp).unwrap();
+        join_plain(&mut world, VIEWER);
         world.run_until(secs(5), |world| world.clients.values().all(|client| client.connected));
         world.send(PUBLISHER, Source::Microphone);
         world.client(PUBLISHER).feed(Source::Microphone).red = true;
@@ -383,11 +393,7 @@ fn redundant_sound_reaches_who_takes_it_whole_and_who_does_not_without_the_rest(
     let mut world = World::new(Settings::default());
     world.join(PUBLISHER, &[Source::Microphone], 0, 0);
     world.join(VIEWER, &[], 1, 0);
-    let mut plain = Client::new(3, "10.0.0.3:5000".parse().unwrap(), world.now);
-    plain.only_h264(world.now);
-    let sdp = plain.offer(&[], 1, 0);
-    world.clients.insert(3, plain);
-    world.negotiate(3, sdp).unwrap();
+    join_plain(&mut world, 3);
     world.run_until(secs(5), |world| world.clients.values().all(|client| client.connected));
     world.send(PUBLISHER, Source::Microphone);
     world.client(PUBLISHER).feed(Source::Microphone).red = true;
@@ -441,7 +447,7 @@ fn sound_over_a_thin_link_goes_without_its_redundancy_while_nothing_is_lost() {
             world.run_for(secs(2));
             assert_eq!(redundant(&world, since), 1.0, "{loss} lost, then a good link, seed {seed}");
         }
-        let mean = seen.iter().sum::<f64>() / seen.len() as f64;
+        let mean = mean(&seen);
         assert!(shares.contains(&mean), "{loss} lost: {seen:?}");
     }
 }

@@ -301,7 +301,7 @@ impl Outgoing {
 
     /// Even the quickest packets wait in a queue on the way.
     pub fn path_waits(&self) -> bool {
-        self.estimator.as_ref().is_some_and(Estimator::path_waits)
+        self.pacer.is_full()
     }
 
     /// The shortest round trip that is known of.

@@ -154,8 +154,8 @@ impl Loss {
             _ if interval.seen().lost > self.normal() + MUCH => PACKETS,
             _ => CALM_PACKETS,
         };
-        let enough = interval.packets >= packets || interval.length() >= CALM_INTERVAL;
-        enough && interval.packets >= PACKETS && interval.length() >= INTERVAL
+        let enough = interval.counted.packets >= packets || interval.length() >= CALM_INTERVAL;
+        enough && interval.counted.packets >= PACKETS && interval.length() >= INTERVAL
     }
 
     /// The share of which nobody makes anything.
@@ -242,8 +242,7 @@ struct Interval {
     not_before: Micros,
     first_sent: Micros,
     last_sent: Micros,
-    packets: u32,
-    lost: u32,
+    counted: Counted,
     bytes: u64,
     lost_bytes: u64,
     /// Sum and number.
@@ -264,21 +263,21 @@ impl Interval {
         if sent.at < self.not_before {
             return;
         }
-        if self.packets == 0 {
+        if self.counted.packets == 0 {
             (self.first_sent, self.last_sent) = (sent.at, sent.at);
         }
         self.last_sent = self.last_sent.max(sent.at);
-        self.packets += 1;
+        self.counted.packets += 1;
         self.bytes += u64::from(sent.bytes);
         if lost {
-            self.lost += 1;
+            self.counted.lost += 1;
             self.lost_bytes += u64::from(sent.bytes);
         }
     }
 
     fn came(&mut self, sent: Sent) {
-        if sent.mark == 0 && self.lost > 0 && sent.at >= self.first_sent {
-            self.lost -= 1;
+        if sent.mark == 0 && self.counted.lost > 0 && sent.at >= self.first_sent {
+            self.counted.lost -= 1;
             self.lost_bytes = self.lost_bytes.saturating_sub(u64::from(sent.bytes));
         }
     }
@@ -291,7 +290,7 @@ impl Interval {
         Seen {
             sent: self.bytes as f64 * 8e6 / self.length().max(1) as f64,
             lost: self.lost_bytes as f64 / self.bytes.max(1) as f64,
-            counted: Counted { packets: self.packets, lost: self.lost },
+            counted: self.counted,
             waited: self.waited.0 / self.waited.1.max(1),
         }
     }
@@ -489,6 +488,6 @@ mod tests {
         (0..5).for_each(|n| loss.came(sent(n)));
         assert_eq!(loss.share(20 * MS), Some(0.0));
         assert_eq!(loss.share(2100 * MS), None);
-        assert_eq!(loss.interval.lost, 0);
+        assert_eq!(loss.interval.counted.lost, 0);
     }
 }
